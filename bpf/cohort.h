@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Stage 4: the cohort, and why. In this order: killed, pinned, held out, the first rule that holds the client.
+ * INTERFACE: docs/architecture.md, "The decision".
+ */
+#ifndef XDP_CANARY_COHORT_H
+#define XDP_CANARY_COHORT_H
+
+#include "allocation.h"
+#include "client.h"
+
+/*
+ * The last of @count sorted ranges from @base on that starts at or below the address: a binary search of
+ * always as many steps. A function of its own: the verifier walks it once.
+ */
+__noinline __u32 search_pins(__u32 base, __u32 count, __u64 high, __u64 low)
+{
+	__u32 found = 0;
+
+	for (int step = PINS_SEARCH_STEPS - 1; step >= 0; step--) {
+		__u32 next = found + (1u << step);
+		struct pin_range *range;
+
+		if (next >= count)
+			continue;
+		range = lookup(pins, base + next);
+		if (!range)
+			continue;
+		if (range->high < high || (range->high == high && range->low <= low))
+			found = next;
+	}
+	return base + found;
+}
+
+/* The cohort that the client's source address is pinned to, or PIN_NONE. */
+static __always_inline __u8 pinned_cohort(const struct packet *p)
+{
+	struct pin_range *range;
+	__u64 high = 0, low;
+	__be32 address4;
+
+	if (is_ipv4_client(p, &address4)) {
+		low = IPV4_MAPPED | bpf_ntohl(address4 & p->view->mask4);
+	} else {
+		struct raw_address6 address = mask_address6(p->headers.source6, p->view->prefix6);
+
+		high = bpf_be64_to_cpu(address.high);
+		low = bpf_be64_to_cpu(address.low);
+	}
+	range = lookup(pins, search_pins(p->view->pins, p->view->pins_count, high, low));
+	if (!range || range->cohort >= COHORTS_MAX)
+		return PIN_NONE;
+	if (range->expires != PIN_FOREVER && bpf_ktime_get_ns() >= range->expires)
+		return PIN_NONE;
+	return range->cohort;
+}
+
+static __always_inline void decide_without_rule(struct packet *p, __u8 cohort, enum reason decision)
+{
+	p->cohort = cohort;
+	p->decision = decision;
+}
+
+static __always_inline void decide_cohort(struct packet *p)
+{
+	p->rule = RULE_NONE;
+	p->path = PATH_CURRENT;
+	p->hash = client_hash(p->token, p->view->salt64);
+	if (p->killed) {
+		decide_without_rule(p, 0, REASON_KILLED);
+		return;
+	}
+	if (p->view->flags & VIEW_PINS) {
+		__u8 cohort = pinned_cohort(p);
+
+		if (cohort != PIN_NONE) {
+			decide_without_rule(p, cohort, REASON_OVERRIDE);
+			return;
+		}
+	}
+	if (p->view->holdout && client_hash(p->token, HOLDOUT_SALT64) < p->view->holdout) {
+		decide_without_rule(p, 0, REASON_HOLDOUT);
+		return;
+	}
+	p->view_rule = lookup(rules, p->view->rules + p->view->default_rule);
+	if (!p->view_rule) { /* cannot be: every view has its rules */
+		decide_without_rule(p, 0, REASON_DEFAULT);
+		return;
+	}
+	p->rule = p->view->default_rule;
+	p->decision = p->view_rule->reason;
+	p->cohort = rule_cohort(p->view_rule, p->hash);
+}
+
+#endif

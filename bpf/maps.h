@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Every map, and for each: its key, who writes it, how long an element lives and what a lookup costs. All are
+ * arrays (a bounds check and an add; no hash map is on the packet path), mapped into user space by its
+ * writers, pinned under one private directory, and sized by user/datapath/maps.c when they are made.
+ */
+#ifndef XDP_CANARY_MAPS_H
+#define XDP_CANARY_MAPS_H
+
+#include "abi.h"
+
+#define array_map(name_, value_, flags_)                    \
+	struct {                                            \
+		__uint(type, BPF_MAP_TYPE_ARRAY);           \
+		__uint(max_entries, 1);                     \
+		__uint(map_flags, flags_);                  \
+		__type(key, __u32);                         \
+		__type(value, value_);                      \
+	} name_ SEC(".maps")
+
+#define counter_map(name_, value_)                          \
+	struct {                                            \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);    \
+		__uint(max_entries, 1);                     \
+		__type(key, __u32);                         \
+		__type(value, value_);                      \
+	} name_ SEC(".maps")
+
+/* Key: service. Writers: publish (.view), kill (.killed). Lives as long as the service. */
+array_map(cells, struct service_cell, BPF_F_MMAPABLE);
+
+/* Key: 2 * service, or + 1. Writer: publish, only while no cell names it and a grace period has passed. */
+array_map(views, struct view, BPF_F_MMAPABLE);
+
+/* Key: view.rules + rule; RULES_MAX a view. Writer, life: the view's. */
+array_map(rules, struct view_rule, BPF_F_MMAPABLE);
+
+/* Key: (view.rings[cohort] + slot) / RING_LINE_SLOTS. Writer, life: the view's. */
+array_map(ring_slots, struct ring_line, BPF_F_MMAPABLE);
+
+/* Key: view.backends + number. Writer: publish, before a view names the line; its next hop in place. */
+array_map(backends, struct backend_line, BPF_F_MMAPABLE);
+
+/* Key: view.pins + range. Writer, life: the view's. Read for services with pins alone. */
+array_map(pins, struct pin_range, BPF_F_MMAPABLE);
+
+/* Key: copy * buckets + hash. Writer: publish, the copy that box.vips does not name. */
+array_map(vip_buckets, struct vip_bucket, BPF_F_MMAPABLE);
+
+/* Key: copy * VIPs + entry of an IPv6 cell. Writer, life: the copy's. */
+array_map(vips6, struct vip6, BPF_F_MMAPABLE);
+
+/* Key: service. Its name, for `kill`, which reads no store. Writer: publish. */
+array_map(service_names, struct service_name, BPF_F_MMAPABLE);
+
+/* Writer: the program, per CPU; user space zeroes an element before a name is given it. */
+counter_map(interface_counters, struct interface_counter); /* key: the interface's slot */
+counter_map(decision_counters, struct decision_counter);   /* key: service */
+counter_map(rule_counters, struct rule_counter);	   /* key: view_rule.counters + lane */
+counter_map(backend_counters, struct backend_counter);	   /* key: backend_line.counter */
+
+/*
+ * Not looked up by the program: storing an element waits until every program that runs now has ended, which
+ * is the grace period of publishing (kernel/bpf/syscall.c, maybe_wait_bpf_programs()).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} grace_inner SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_ARRAY);
+		__uint(max_entries, 1);
+		__type(key, __u32);
+		__type(value, __u32);
+	});
+} grace SEC(".maps") = {
+	.values = { (void *)&grace_inner },
+};
+
+/* The one element of `box`: at a fixed address, read without a lookup. Writer: publish. */
+struct box box SEC(".data.box");
+
+/* ---- constants of a loaded program, each folded by the verifier ---- */
+
+const volatile struct siphash_key secret = {};
+const volatile __u32 interface_slot = 0; /* which interface counters are this program's */
+const volatile __u32 vip_bucket_count = 1; /* of one copy; a power of two */
+const volatile __u32 vip6_count = 1;	   /* of one copy */
+const volatile __u8 explaining = 0;	   /* the variant that decides, tells and changes nothing */
+
+#define lookup(map, index)                                  \
+	({                                                  \
+		__u32 index_ = (index);                     \
+		bpf_map_lookup_elem(&(map), &index_);       \
+	})
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is known of the packet in hand: one struct that the stages fill from top to bottom. Everything is
+ * inlined into one program, so its fields live in registers and on the stack.
+ */
+#ifndef XDP_CANARY_PACKET_H
+#define XDP_CANARY_PACKET_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "maps.h"
+
+#define VLAN_TAGS_MAX 2
+#define VLAN_TAG_SIZE 4
+
+/* A 128-bit address as it lies in the packet: network order, two words. */
+struct raw_address6 {
+	__u64 high, low;
+};
+
+/* What the parser read. Scalars alone: a function of its own fills it (parse.h). */
+struct headers {
+	__u32 l3_offset;	   /* from the start of the frame */
+	__u32 vlan[VLAN_TAGS_MAX]; /* tags as they lie in the packet: type and tag */
+	__u8 vlan_tags;
+	__u8 family; /* 4 or 6 */
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 tcp_flags;
+	__u8 traffic_class; /* DSCP and ECN */
+	__u8 dont_fragment;
+	__be16 ip_id;
+	__u16 l3_length; /* bytes of the IP packet, from its header */
+	__be16 source_port, destination_port;
+	__be32 source4, destination4;
+	struct raw_address6 source6, destination6;
+};
+
+struct packet {
+	struct xdp_md *ctx;
+	struct interface_counter *interface;
+	struct headers headers;
+
+	/* service */
+	__u32 service;
+	__u32 killed;
+	__u32 view_index;
+	struct view *view;
+
+	/* client */
+	__u64 token;
+
+	/* cohort */
+	__u32 hash;
+	__u8 cohort; /* of the decision, then, after a fall back, of the backend */
+	__u8 chosen_cohort;
+	__u8 decision; /* enum reason of the cohort */
+	__u8 rule;     /* RULE_NONE: no rule decided */
+	__u8 path;
+	struct view_rule *view_rule; /* NULL where no rule decided */
+
+	/* backend */
+	__u64 flow;
+	__u32 ring_slot;
+	__u16 backend_number;
+	struct backend_line *backend;
+
+	/* steer */
+	__u32 egress_ifindex;
+	__u8 destination_mac[ETH_ALEN];
+	__u8 source_mac[ETH_ALEN];
+};
+
+/* What a stage says: go on, or this packet's fate. */
+#define GO_ON REASONS
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Stage 1: from the frame to addresses, protocol and ports. Reads, never writes. A header that is not whole,
+ * in the frame or within the length that IP gives, makes the packet `truncated`, to whomever it goes.
+ */
+#ifndef XDP_CANARY_PARSE_H
+#define XDP_CANARY_PARSE_H
+
+#include "packet.h"
+
+#define EXTENSION_HEADERS_MAX 6
+#define IP_FLAG_DF 0x4000
+#define IP_FRAGMENT_MASK 0x3fff /* more fragments, or an offset */
+
+/* <linux/ipv6.h> and netinet/ip6.h do not have these for the BPF target. */
+struct ipv6_extension {
+	__u8 next_header;
+	__u8 length; /* in 8 bytes, the first not counted; AH: in 4 bytes, minus 2 */
+};
+
+struct ipv6_fragment {
+	__u8 next_header;
+	__u8 reserved;
+	__be16 offset; /* 13 bits of offset, 2 reserved, more fragments */
+	__be32 id;
+};
+
+struct vlan_tag {
+	__be16 tag;
+	__be16 next_type;
+};
+
+/* Ports and flags. @length: bytes of the IP payload that is left for this header. */
+static __always_inline enum reason parse_transport(struct headers *h, void *header, void *end, __u32 length)
+{
+	if (h->protocol == IPPROTO_TCP) {
+		struct tcphdr *tcp = header;
+
+		if ((void *)(tcp + 1) > end || length < sizeof(*tcp))
+			return REASON_TRUNCATED;
+		h->source_port = tcp->source;
+		h->destination_port = tcp->dest;
+		h->tcp_flags = ((__u8 *)tcp)[13];
+		return GO_ON;
+	}
+	if (h->protocol == IPPROTO_UDP) {
+		struct udphdr *udp = header;
+
+		if ((void *)(udp + 1) > end || length < sizeof(*udp))
+			return REASON_TRUNCATED;
+		h->source_port = udp->source;
+		h->destination_port = udp->dest;
+		return GO_ON;
+	}
+	if (h->protocol == IPPROTO_ICMP || h->protocol == IPPROTO_ICMPV6)
+		return REASON_ICMP;
+	return REASON_NOT_VIP;
+}
+
+/* Is less of the IP packet in the frame than its header says? Frames of several buffers ask the kernel. */
+static __always_inline int frame_is_short(struct xdp_md *ctx, const struct headers *h, void *l3, void *end)
+{
+	if (l3 + h->l3_length <= end)
+		return 0;
+	return h->l3_offset + h->l3_length > bpf_xdp_get_buff_len(ctx);
+}
+
+static __always_inline enum reason parse_ipv4(struct xdp_md *ctx, struct headers *h, void *l3, void *end)
+{
+	struct iphdr *ip = l3;
+	__u32 header_length;
+	__u16 fragment;
+
+	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
+		return REASON_TRUNCATED;
+	header_length = ip->ihl * 4;
+	h->l3_length = bpf_ntohs(ip->tot_len);
+	if (h->l3_length < header_length || frame_is_short(ctx, h, l3, end))
+		return REASON_TRUNCATED;
+	fragment = bpf_ntohs(ip->frag_off);
+	if (fragment & IP_FRAGMENT_MASK)
+		return REASON_FRAGMENT;
+	h->family = 4;
+	h->protocol = ip->protocol;
+	h->traffic_class = ip->tos;
+	h->dont_fragment = !!(fragment & IP_FLAG_DF);
+	h->ip_id = ip->id;
+	h->source4 = ip->saddr;
+	h->destination4 = ip->daddr;
+	return parse_transport(h, l3 + header_length, end, h->l3_length - header_length);
+}
+
+/* RFC 8200 section 4: walks to the upper-layer header. An atomic fragment (RFC 6946) is none. */
+static __always_inline enum reason parse_ipv6_extensions(struct headers *h, __u8 next_header, void *l3,
+							 void *end)
+{
+	__u32 offset = sizeof(struct ipv6hdr);
+
+	for (int i = 0; i <= EXTENSION_HEADERS_MAX; i++) {
+		struct ipv6_extension *extension = l3 + offset;
+		struct ipv6_fragment *fragment = l3 + offset;
+
+		switch (next_header) {
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_ROUTING:
+		case IPPROTO_DSTOPTS:
+		case IPPROTO_MH:
+			if ((void *)(extension + 1) > end)
+				return REASON_TRUNCATED;
+			next_header = extension->next_header;
+			offset += (extension->length + 1) * 8;
+			break;
+		case IPPROTO_AH:
+			if ((void *)(extension + 1) > end)
+				return REASON_TRUNCATED;
+			next_header = extension->next_header;
+			offset += (extension->length + 2) * 4;
+			break;
+		case IPPROTO_FRAGMENT:
+			if ((void *)(fragment + 1) > end)
+				return REASON_TRUNCATED;
+			if (fragment->offset & bpf_htons(0xfff9))
+				return REASON_FRAGMENT;
+			next_header = fragment->next_header;
+			offset += sizeof(*fragment);
+			break;
+		default:
+			if (h->l3_length < offset)
+				return REASON_TRUNCATED;
+			h->protocol = next_header;
+			return parse_transport(h, l3 + offset, end, h->l3_length - offset);
+		}
+	}
+	return REASON_UNSUPPORTED;
+}
+
+static __always_inline enum reason parse_ipv6(struct xdp_md *ctx, struct headers *h, void *l3, void *end)
+{
+	struct ipv6hdr *ip = l3;
+	__u32 length;
+
+	if ((void *)(ip + 1) > end || ip->version != 6)
+		return REASON_TRUNCATED;
+	length = sizeof(*ip) + bpf_ntohs(ip->payload_len);
+	if (length > 0xffff) /* no frame that can be encapsulated is as long */
+		return REASON_UNSUPPORTED;
+	h->l3_length = length;
+	if (frame_is_short(ctx, h, l3, end))
+		return REASON_TRUNCATED;
+	h->family = 6;
+	h->traffic_class = bpf_ntohl(*(__be32 *)ip) >> 20;
+	h->dont_fragment = 1;
+	__builtin_memcpy(&h->source6, &ip->saddr, sizeof(h->source6));
+	__builtin_memcpy(&h->destination6, &ip->daddr, sizeof(h->destination6));
+	if (ip->nexthdr == IPPROTO_TCP || ip->nexthdr == IPPROTO_UDP) {
+		h->protocol = ip->nexthdr;
+		return parse_transport(h, ip + 1, end, length - sizeof(*ip));
+	}
+	return parse_ipv6_extensions(h, ip->nexthdr, l3, end);
+}
+
+static __always_inline int is_vlan(__be16 type)
+{
+	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
+/* Remembers the tag at @header in slot @index and steps over it. */
+static __always_inline int parse_vlan(struct headers *h, int index, __be16 *type, void **header, void *end)
+{
+	struct vlan_tag *tag = *header;
+
+	if ((void *)(tag + 1) > end)
+		return -1;
+	h->vlan[index] = *type | (__u32)tag->tag << 16; /* little endian: the type lies first */
+	*type = tag->next_type;
+	*header = tag + 1;
+	h->vlan_tags = index + 1;
+	return 0;
+}
+
+/*
+ * Global, so that the verifier walks it once by itself, and what follows starts from any values of the headers
+ * instead of from each path that led to some. The reason, or GO_ON.
+ */
+__noinline int parse(struct xdp_md *ctx, struct headers *h)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *ethernet = data;
+	void *header = ethernet + 1;
+	__be16 type;
+
+	if (!h || header > end)
+		return REASON_TRUNCATED;
+	type = ethernet->h_proto;
+	if (is_vlan(type)) {
+		if (parse_vlan(h, 0, &type, &header, end))
+			return REASON_TRUNCATED;
+		if (is_vlan(type) && parse_vlan(h, 1, &type, &header, end))
+			return REASON_TRUNCATED;
+		if (is_vlan(type))
+			return REASON_UNSUPPORTED;
+	}
+	h->l3_offset = sizeof(*ethernet) + h->vlan_tags * VLAN_TAG_SIZE;
+	if (type == bpf_htons(ETH_P_IP))
+		return parse_ipv4(ctx, h, header, end);
+	if (type == bpf_htons(ETH_P_IPV6))
+		return parse_ipv6(ctx, h, header, end);
+	return REASON_NOT_IP;
+}
+
+#endif
