@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The desired state as a value: making, freeing and finding things in it, and the text of a VIP.
+ * Pure. The defaults of the top level stand here for a box that has no file yet, and in
+ * user/config/schema.c for keys that a file leaves out; tests/unit/config_test.c holds the two
+ * together.
+ */
+#include "policy/policy.h"
+#include "util/text.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct policy *policy_new(void)
+{
+	struct policy *policy = calloc(1, sizeof(*policy));
+
+	if (!policy)
+		return NULL;
+	policy->metrics_listen = strdup("127.0.0.1:9977");
+	if (!policy->metrics_listen) {
+		free(policy);
+		return NULL;
+	}
+	policy->limits = (struct limits){.services = 1024, .vips = 8192, .backends = 65536};
+	return policy;
+}
+
+static void service_release(struct service *service)
+{
+	for (size_t i = 0; i < COHORTS_MAX; i++) {
+		free(service->cohorts[i].version);
+		free(service->cohorts[i].backends);
+	}
+	free(service->vips);
+	free(service->release);
+	free(service->salt);
+}
+
+void policy_free(struct policy *policy)
+{
+	if (!policy)
+		return;
+	for (size_t i = 0; i < policy->services_count; i++)
+		service_release(&policy->services[i]);
+	free(policy->services);
+	free(policy->interfaces);
+	free(policy->metrics_listen);
+	free(policy->secret_file);
+	free(policy);
+}
+
+struct service *policy_service(const struct policy *policy, const char *name)
+{
+	for (size_t i = 0; i < policy->services_count; i++)
+		if (!strcmp(policy->services[i].name, name))
+			return &policy->services[i];
+	return NULL;
+}
+
+int service_cohort(const struct service *service, const char *name)
+{
+	for (size_t i = 0; i < service->cohorts_count; i++)
+		if (!strcmp(service->cohorts[i].name, name))
+			return i;
+	return -ENOENT;
+}
+
+int service_rule(const struct service *service, const char *name)
+{
+	for (size_t i = 0; i < service->rules_count; i++)
+		if (!strcmp(service->rules[i].name, name))
+			return i;
+	return -ENOENT;
+}
+
+struct rule *service_default_rule(const struct service *service)
+{
+	for (size_t i = 0; i < service->rules_count; i++)
+		if (service->rules[i].is_default)
+			return (struct rule *)&service->rules[i];
+	return NULL;
+}
+
+const char *service_salt(const struct service *service, char *buffer, size_t size)
+{
+	if (service->salt)
+		return service->salt;
+	snprintf(buffer, size, "%s/%s", service->name, service->release);
+	return buffer;
+}
+
+int vip_parse(const char *text, struct vip *out)
+{
+	char copy[ADDRESS_TEXT_SIZE];
+	char *address = copy, *port, *protocol;
+	struct vip vip = {0};
+	uint64_t number = 0;
+
+	if (strlen(text) >= sizeof(copy))
+		return -EINVAL;
+	strcpy(copy, text);
+	protocol = strrchr(copy, '/');
+	if (!protocol)
+		return -EINVAL;
+	*protocol++ = 0;
+	if (!strcmp(protocol, "tcp"))
+		vip.protocol = IPPROTO_TCP;
+	else if (!strcmp(protocol, "udp"))
+		vip.protocol = IPPROTO_UDP;
+	else
+		return -EINVAL;
+	port = strrchr(copy, ':');
+	if (!port)
+		return -EINVAL;
+	*port++ = 0;
+	if (strcmp(port, "*") && text_integer(port, 1, 65535, &number))
+		return -EINVAL;
+	vip.port = number;
+	if (*address == '[') {
+		size_t length = strlen(++address);
+
+		if (!length || address[length - 1] != ']' || !strchr(address, ':'))
+			return -EINVAL;
+		address[length - 1] = 0;
+	} else if (strchr(address, ':')) {
+		return -EINVAL; /* IPv6 without brackets: where does the port begin? */
+	}
+	if (address_parse(address, &vip.address))
+		return -EINVAL;
+	*out = vip;
+	return 0;
+}
+
+const char *vip_format(const struct vip *vip, char out[ADDRESS_TEXT_SIZE])
+{
+	const char *protocol = vip->protocol == IPPROTO_TCP ? "tcp" : "udp";
+	bool brackets = vip->address.family == 6;
+	char address[ADDRESS_TEXT_SIZE], port[8] = "*";
+
+	address_format(&vip->address, address);
+	if (vip->port)
+		snprintf(port, sizeof(port), "%u", vip->port);
+	if ((size_t)snprintf(out, ADDRESS_TEXT_SIZE, "%s%s%s:%s/%s", brackets ? "[" : "", address,
+			     brackets ? "]" : "", port, protocol) >= ADDRESS_TEXT_SIZE)
+		out[0] = 0; /* cannot be: the longest has 52 characters */
+	return out;
+}

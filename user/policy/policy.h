@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Desired state as the configuration gives it: what `version: 1` means, with every default filled in. Made by
+ * user/config, stored as a revision, compiled by user/policy/compile.c. Nothing here is live state.
+ */
+#ifndef XDP_CANARY_POLICY_H
+#define XDP_CANARY_POLICY_H
+
+#include "abi.h"
+#include "util/address.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum interface_mode { MODE_NATIVE, MODE_GENERIC, MODE_AUTO };
+enum client_key { CLIENT_KEY_SOURCE, CLIENT_KEY_FLOW };
+enum balance { BALANCE_FLOW, BALANCE_CLIENT };
+
+struct interface {
+	char name[16];
+	enum interface_mode mode;
+};
+
+struct vip {
+	struct address address;
+	uint16_t port;	  /* 0: any */
+	uint8_t protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+};
+
+struct backend {
+	struct address address;
+	uint16_t weight; /* 0 to 1000 */
+	bool has_mac;
+	uint8_t mac[6];	    /* static next hop */
+	struct address via; /* family 0: none */
+	char interface[16]; /* "": by the route */
+};
+
+struct cohort {
+	char name[NAME_SIZE];
+	char *version;
+	bool has_slot; /* slot_ppm is not the default, floor(10^6 / canaries) */
+	uint32_t slot_start_ppm, slot_ppm; /* of a canary */
+	struct backend *backends;
+	size_t backends_count;
+};
+
+struct rule {
+	char name[NAME_SIZE];
+	bool is_default;
+	uint32_t base_ppm[COHORTS_MAX]; /* by cohort; [0], the control, is the rest to 100% */
+};
+
+struct service {
+	char name[NAME_SIZE];
+	struct vip *vips;
+	size_t vips_count;
+	bool enforce;
+	char *release;
+	char *salt; /* NULL: NAME/RELEASE */
+	enum client_key client_key;
+	uint8_t prefix4, prefix6;
+	uint32_t holdout_ppm;
+	enum balance balance;
+	enum steer_method steer;
+	struct address encap_source4, encap_source6; /* family 0: the interface's */
+	uint8_t encap_ttl;
+	struct cohort cohorts[COHORTS_MAX];
+	size_t cohorts_count;
+	struct rule rules[RULES_MAX];
+	size_t rules_count;
+};
+
+struct limits {
+	uint32_t services, vips, backends;
+};
+
+struct policy {
+	char *secret_file; /* NULL: STATE/secret */
+	struct interface *interfaces;
+	size_t interfaces_count;
+	char *metrics_listen; /* HOST:PORT, or NULL: off */
+	struct limits limits;
+	struct service *services; /* in the order of the file */
+	size_t services_count;
+};
+
+struct policy *policy_new(void); /* empty, with the defaults of the top level */
+void policy_free(struct policy *policy);
+
+/* ADDRESS:PORT/PROTO, IPv6 in brackets, PORT `*` for any: the whole text, or -EINVAL. */
+int vip_parse(const char *text, struct vip *out);
+const char *vip_format(const struct vip *vip, char out[ADDRESS_TEXT_SIZE]); /* returns @out */
+
+struct service *policy_service(const struct policy *policy, const char *name);
+int service_cohort(const struct service *service, const char *name); /* its index, or -ENOENT */
+int service_rule(const struct service *service, const char *name);
+struct rule *service_default_rule(const struct service *service);
+/* The salt text in use; the result lives in @buffer where the file gives none. */
+const char *service_salt(const struct service *service, char *buffer, size_t size);
+
+#endif
