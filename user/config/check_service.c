@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The checks within one service: cohorts and their slots, backends, rules and their shares. First
+ * the values that follow from others are filled in, then everything is compared.
+ */
+#include "config/check.h"
+
+#include "allocation.h"
+#include "util/text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- cohorts ---- */
+
+static struct path cohort_path(const struct service *service, size_t index,
+			       const struct path *cohorts)
+{
+	const char *name = service->cohorts[index].name;
+
+	return (struct path){.parent = cohorts, .text = *name ? name : NULL, .index = index};
+}
+
+static void check_cohort_names(struct check *check, const struct service *service,
+			       const struct path *cohorts)
+{
+	for (size_t i = 1; i < service->cohorts_count; i++) {
+		const struct cohort *cohort = &service->cohorts[i];
+		struct path path = cohort_path(service, i, cohorts);
+		int first = service_cohort(service, cohort->name);
+
+		if (!*cohort->name || first == (int)i)
+			continue;
+		check_report_twice(check, places_find(check->places, cohort, "name"),
+				   places_find(check->places, &service->cohorts[first], "name"),
+				   &path, "name", "give it another name", "the name stands");
+	}
+}
+
+static bool slots_are_good(const struct check *check, const struct service *service)
+{
+	for (size_t i = 0; i < service->cohorts_count; i++)
+		if (!check_is_good(check, &service->cohorts[i], "slot"))
+			return false;
+	return true;
+}
+
+/* Slots follow one another in the order of the file, without gaps. */
+static void settle_slots(struct check *check, struct service *service, const struct path *cohorts)
+{
+	uint32_t canaries = service->cohorts_count > 1 ? service->cohorts_count - 1 : 1;
+	struct cohort *control = &service->cohorts[0];
+	bool good = slots_are_good(check, service), over = false;
+	char text[TEXT_VALUE_SIZE];
+	uint64_t start = 0;
+
+	if (control->has_slot) {
+		struct path path = cohort_path(service, 0, cohorts);
+
+		check_report(check, places_find(check->places, control, "slot"), &path, "slot",
+			     "remove it", "the first cohort is the control, which has no slot");
+	}
+	for (size_t i = 1; i < service->cohorts_count; i++) {
+		struct cohort *cohort = &service->cohorts[i];
+		struct path path = cohort_path(service, i, cohorts);
+		const struct place *place = places_find(check->places, cohort, "slot");
+
+		if (!cohort->has_slot)
+			cohort->slot_ppm = PPM / canaries;
+		cohort->has_slot = cohort->slot_ppm != PPM / canaries;
+		cohort->slot_start_ppm = start;
+		start += cohort->slot_ppm;
+		if (start <= PPM || over || !good)
+			continue;
+		over = true;
+		check_report(check, place ? place : places_find(check->places, cohort, ""), &path,
+			     "slot", "give slots of at most 100% together",
+			     "with this slot (%s) they are more than 100%% together",
+			     text_format_percent(cohort->slot_ppm, text));
+	}
+}
+
+/* ---- backends ---- */
+
+struct backend_use {
+	const struct backend *backend;
+	size_t cohort;
+	size_t order; /* in the file */
+};
+
+static int compare_backends(const void *a, const void *b)
+{
+	const struct backend_use *left = a, *right = b;
+	int order = address_compare(&left->backend->address, &right->backend->address);
+
+	return order ? order : left->order < right->order ? -1 : 1;
+}
+
+static void check_backend(struct check *check, const struct service *service,
+			  const struct backend_use *use, const struct backend_use *before,
+			  const struct path *cohorts)
+{
+	struct path cohort = cohort_path(service, use->cohort, cohorts);
+	struct path backends = {.parent = &cohort, .text = "backends"};
+	const struct backend *backend = use->backend;
+	char text[ADDRESS_TEXT_SIZE];
+	struct path path = {.parent = &backends, .text = address_format(&backend->address, text)};
+
+	if (before && address_equal(&before->backend->address, &backend->address))
+		check_report_twice(check, places_find(check->places, backend, "address"),
+				   places_find(check->places, before->backend, "address"), &path,
+				   NULL, "keep it in one cohort", "the backend stands");
+	if (backend->via.family && backend->via.family != backend->address.family)
+		check_report(check, places_find(check->places, backend, "via"), &path, "via",
+			     "give a next hop of the backend's family",
+			     "is IPv%u, but the backend is IPv%u", backend->via.family,
+			     backend->address.family);
+}
+
+static void check_backends(struct check *check, const struct service *service,
+			   const struct path *service_path, const struct path *cohorts)
+{
+	struct backend_use *uses;
+	size_t count = 0;
+
+	for (size_t i = 0; i < service->cohorts_count; i++)
+		count += service->cohorts[i].backends_count;
+	if (count > SERVICE_BACKENDS_MAX)
+		check_report(check, places_find(check->places, service, "cohorts"), service_path,
+			     "cohorts", "split the service",
+			     "have more backends (%zu) than a service can have (%u)", count,
+			     SERVICE_BACKENDS_MAX);
+	uses = calloc(count ? count : 1, sizeof(*uses));
+	if (!uses) {
+		errors_add_code(check->errors, ENOMEM, service->name, "free some memory",
+				"out of memory");
+		return;
+	}
+	count = 0;
+	for (size_t i = 0; i < service->cohorts_count; i++) {
+		const struct cohort *cohort = &service->cohorts[i];
+
+		for (size_t b = 0; b < cohort->backends_count; b++) {
+			if (!cohort->backends[b].address.family)
+				continue;
+			uses[count] = (struct backend_use){&cohort->backends[b], i, count};
+			count++;
+		}
+	}
+	qsort(uses, count, sizeof(*uses), compare_backends);
+	for (size_t i = 0; i < count; i++)
+		check_backend(check, service, &uses[i], i ? &uses[i - 1] : NULL, cohorts);
+	free(uses);
+}
+
+static void check_control(struct check *check, const struct service *service,
+			  const struct path *cohorts)
+{
+	const struct cohort *control = &service->cohorts[0];
+	struct path path = cohort_path(service, 0, cohorts);
+	const struct place *place = places_find(check->places, control, "backends");
+	char object[PATH_SIZE];
+	uint32_t weight = 0;
+
+	if (!service->cohorts_count || !check_is_good(check, control, "backends"))
+		return;
+	/* It is no map at all, and has an error. */
+	if (!check_is_good(check, control, "") && !place &&
+	    !places_find(check->places, control, "name"))
+		return;
+	if (!control->backends_count) {
+		check_report(check, place ? place : places_find(check->places, control, ""), &path,
+			     "backends", "give it at least one",
+			     "the control, to which everything falls back, has no backend");
+		return;
+	}
+	for (size_t i = 0; i < control->backends_count; i++)
+		weight += control->backends[i].weight;
+	if (!weight)
+		errors_warn(check->errors, &place->where, path_format(&path, object),
+			    "raise a weight, unless it is meant",
+			    "all backends of the control have weight 0 and get no new flows");
+}
+
+/* ---- rules ---- */
+
+static struct path rule_path(const struct check *check, const struct rule *rule,
+			     const struct path *rules)
+{
+	const struct place *place = places_find(check->places, rule, "");
+
+	return (struct path){
+		.parent = rules,
+		.text = check_place(check, rule, "name") ? rule->name : NULL,
+		.index = place ? place->index : 0,
+	};
+}
+
+static void check_share(struct check *check, const struct cohort *cohort, const uint32_t *share,
+			const struct path *allocate)
+{
+	const struct place *place = check_place(check, share, "");
+	char share_text[TEXT_VALUE_SIZE], slot_text[TEXT_VALUE_SIZE];
+
+	if (!place || !*share)
+		return;
+	if (*share > cohort->slot_ppm && check_is_good(check, cohort, "slot"))
+		check_report(check, place, allocate, cohort->name,
+			     "lower the share, or widen the slot",
+			     "%s is more than the cohort's slot, %s",
+			     text_format_percent(*share, share_text),
+			     text_format_percent(cohort->slot_ppm, slot_text));
+	if (!cohort->backends_count && check_is_good(check, cohort, "backends"))
+		check_report(check, place, allocate, cohort->name,
+			     "give it 0%, or the cohort a backend", "the cohort has no backend");
+}
+
+/* The control takes the rest; naming it is allowed where that says the same. */
+static void settle_shares(struct check *check, const struct service *service, struct rule *rule,
+			  const struct path *path)
+{
+	struct path allocate = {.parent = path, .text = "allocate"};
+	bool named = places_find(check->places, &rule->base_ppm[0], "");
+	const struct place *place = check_place(check, rule, "allocate");
+	uint64_t canaries = 0, whole;
+
+	for (size_t i = 1; i < service->cohorts_count; i++) {
+		canaries += rule->base_ppm[i];
+		check_share(check, &service->cohorts[i], &rule->base_ppm[i], &allocate);
+	}
+	whole = canaries + (named ? rule->base_ppm[0] : 0);
+	if (place) {
+		if (canaries > PPM)
+			check_report(check, place, path, "allocate", "lower a share",
+				     "the shares are more than 100%% together");
+		else if (named && whole != PPM)
+			check_report(check, place, path, "allocate",
+				     "leave the control out, it takes the rest",
+				     "the control is named, but the shares are not 100%% together");
+	}
+	rule->base_ppm[0] = canaries > PPM ? 0 : PPM - canaries;
+}
+
+static void check_rule_name(struct check *check, const struct service *service, size_t index,
+			    const struct path *path)
+{
+	const struct rule *rule = &service->rules[index];
+	const struct place *place = check_place(check, rule, "name");
+
+	for (size_t i = 0; i < index && place; i++) {
+		const struct rule *other = &service->rules[i];
+		const struct place *first = check_place(check, other, "name");
+
+		if (!first || strcmp(other->name, rule->name))
+			continue;
+		check_report_twice(check, place, first, path, "name", "give it another name",
+				   "the name stands");
+		return;
+	}
+}
+
+static void check_rule(struct check *check, struct service *service, size_t index,
+		       const struct path *rules)
+{
+	struct rule *rule = &service->rules[index];
+	struct path path = rule_path(check, rule, rules);
+	const struct place *is_default = places_find(check->places, rule, "default");
+	const struct place *self = places_find(check->places, rule, "");
+	bool is_last = index == service->rules_count - 1;
+
+	check_rule_name(check, service, index, &path);
+	settle_shares(check, service, rule, &path);
+	if (!is_default) {
+		/* A rule that is no map, or whose segment was refused, has its error. */
+		bool is_map = !self->bad || places_find(check->places, rule, "name") ||
+			      places_find(check->places, rule, "allocate");
+
+		if (is_map && !places_find(check->places, rule, "segment"))
+			check_report(check, self, &path, NULL, "write `default: true`",
+				     "the rule does not say for whom it is");
+		return;
+	}
+	if (is_default->bad)
+		return;
+	if (!rule->is_default)
+		check_report(check, is_default, &path, "default", "write `default: true`",
+			     "cannot be false");
+	else if (!is_last)
+		check_report(check, is_default, &path, "default",
+			     "put one default rule, the last of the list",
+			     "rules after the default rule would never be used");
+}
+
+/* No rules are one default rule at 0%. */
+static void settle_rules(struct service *service)
+{
+	struct rule *rule = &service->rules[0];
+
+	if (service->rules_count)
+		return;
+	*rule = (struct rule){.is_default = true, .base_ppm = {PPM}};
+	strcpy(rule->name, "default");
+	service->rules_count = 1;
+}
+
+static void check_encap(struct check *check, const struct service *service, const struct path *path)
+{
+	const struct place *encap = places_find(check->places, service, "encap");
+
+	if (!encap || !check_place(check, service, "steer") || service->steer == STEER_IPIP)
+		return;
+	check_report(check, encap, path, "encap", "remove it, or write `steer: ipip`",
+		     "nothing is encapsulated with this service's steer");
+}
+
+void check_service(struct check *check, struct service *service, const struct path *path)
+{
+	struct path cohorts = {.parent = path, .text = "cohorts"};
+	struct path rules = {.parent = path, .text = "rules"};
+
+	check_encap(check, service, path);
+	check_cohort_names(check, service, &cohorts);
+	settle_slots(check, service, &cohorts);
+	check_control(check, service, &cohorts);
+	check_backends(check, service, path, &cohorts);
+	for (size_t i = 0; i < service->rules_count; i++)
+		check_rule(check, service, i, &rules);
+	settle_rules(service);
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The key tables themselves, one a map, in the order in which rendering writes the keys. They
+ * follow the contract's tables line by line: change both or none.
+ */
+#include "config/schema.h"
+
+#include "policy/policy.h"
+#include "util/text.h"
+
+#include <string.h>
+
+#define FIELD(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
+#define GIVEN(type, member) .given = offsetof(type, member)
+#define LIST(type, member, item_type)                                                              \
+	.offset = offsetof(type, member), .size = sizeof(((type *)0)->member),                     \
+	.count = offsetof(type, member##_count), .item_size = sizeof(item_type)
+#define SCHEMA(table) .keys = (table), .keys_count = sizeof(table) / sizeof((table)[0])
+#define KEYS_FIT(table)                                                                            \
+	_Static_assert(sizeof(table) / sizeof((table)[0]) <= SCHEMA_KEYS_MAX, #table)
+
+#define TEXT_MAX       255
+#define PATH_MAX_BYTES 4095
+#define WHOLE	       1000000 /* 100% in ppm */
+
+/* The tables have a line or two for a key, as in the contract. */
+/* clang-format off */
+
+/* Keys of later parts are known by name alone. */
+#define UNDELIVERED(key_name, key_part) {.name = (key_name), .type = VALUE_MAP, .part = (key_part)}
+
+static const struct choice interface_modes[] = {
+	{"native", MODE_NATIVE, PART_MAIN},
+	{"generic", MODE_GENERIC, PART_MAIN},
+	{"auto", MODE_AUTO, PART_MAIN},
+	{NULL, 0, PART_MAIN},
+};
+
+static const struct choice client_keys[] = {
+	{"source", CLIENT_KEY_SOURCE, PART_MAIN},
+	{"flow", CLIENT_KEY_FLOW, PART_MAIN},
+	{"quic", 0, PART_AFFINITY},
+	{"payload", 0, PART_AFFINITY},
+	{NULL, 0, PART_MAIN},
+};
+
+static const struct choice hashes[] = {
+	{"xdp-canary", 0, PART_MAIN},
+	{"nginx", 0, PART_SEGMENTS},
+	{"haproxy-crc32", 0, PART_SEGMENTS},
+	{"nft-jhash", 0, PART_SEGMENTS},
+	{NULL, 0, PART_MAIN},
+};
+
+static const struct choice balances[] = {
+	{"flow", BALANCE_FLOW, PART_MAIN},
+	{"client", BALANCE_CLIENT, PART_MAIN},
+	{NULL, 0, PART_MAIN},
+};
+
+static const struct choice steer_methods[] = {
+	{"l2", STEER_L2, PART_MAIN},
+	{"ipip", STEER_IPIP, PART_MAIN},
+	{"gue", 0, PART_LATER},
+	{"nat", 0, PART_LATER},
+	{"local", 0, PART_LATER},
+	{NULL, 0, PART_MAIN},
+};
+
+static const struct key backend_keys[] = {
+	{.name = "address", .type = VALUE_ADDRESS, .required = true, FIELD(struct backend, address)},
+	UNDELIVERED("port", PART_LATER),
+	{.name = "weight", .type = VALUE_INTEGER, .maximum = 1000, .fallback = "100",
+	 FIELD(struct backend, weight)},
+	UNDELIVERED("server_id", PART_AFFINITY),
+	{.name = "mac", .type = VALUE_MAC, FIELD(struct backend, mac),
+	 GIVEN(struct backend, has_mac)},
+	{.name = "via", .type = VALUE_ADDRESS, FIELD(struct backend, via)},
+	{.name = "interface", .type = VALUE_INTERFACE, FIELD(struct backend, interface)},
+};
+KEYS_FIT(backend_keys);
+static const struct schema backend_schema = {SCHEMA(backend_keys), .identity = "address"};
+
+static const struct key cohort_keys[] = {
+	{.name = "name", .type = VALUE_NAME, .required = true, FIELD(struct cohort, name)},
+	{.name = "version", .type = VALUE_TEXT, .maximum = TEXT_MAX, .fallback = "",
+	 FIELD(struct cohort, version)},
+	{.name = "slot", .type = VALUE_PERCENT, .maximum = WHOLE, FIELD(struct cohort, slot_ppm),
+	 GIVEN(struct cohort, has_slot)},
+	{.name = "backends", .type = VALUE_LIST, .maximum = SERVICE_BACKENDS_MAX, .counted = true,
+	 LIST(struct cohort, backends, struct backend), .schema = &backend_schema},
+};
+KEYS_FIT(cohort_keys);
+static const struct schema cohort_schema = {SCHEMA(cohort_keys), .identity = "name"};
+
+static const struct key rule_keys[] = {
+	{.name = "name", .type = VALUE_NAME, .fallback = "default", FIELD(struct rule, name)},
+	UNDELIVERED("segment", PART_SEGMENTS),
+	{.name = "default", .type = VALUE_BOOLEAN, .fallback = "false",
+	 FIELD(struct rule, is_default)},
+	{.name = "allocate", .type = VALUE_SHARES, FIELD(struct rule, base_ppm)},
+};
+KEYS_FIT(rule_keys);
+static const struct schema rule_schema = {SCHEMA(rule_keys), .identity = "name"};
+
+static const struct key client_table[] = {
+	{.name = "key", .type = VALUE_CHOICE, .choices = client_keys, .fallback = "source",
+	 FIELD(struct service, client_key)},
+	{.name = "prefix4", .type = VALUE_INTEGER, .minimum = 8, .maximum = 32, .fallback = "32",
+	 FIELD(struct service, prefix4)},
+	{.name = "prefix6", .type = VALUE_INTEGER, .minimum = 16, .maximum = 128, .fallback = "64",
+	 FIELD(struct service, prefix6)},
+	UNDELIVERED("group_by", PART_SEGMENTS),
+	UNDELIVERED("quic_cid_length", PART_AFFINITY),
+	UNDELIVERED("quic_server_id_offset", PART_AFFINITY),
+	UNDELIVERED("quic_server_id_length", PART_AFFINITY),
+	UNDELIVERED("payload_offset", PART_AFFINITY),
+	UNDELIVERED("payload_length", PART_AFFINITY),
+};
+KEYS_FIT(client_table);
+static const struct schema client_schema = {SCHEMA(client_table)};
+
+static const struct key encap_keys[] = {
+	{.name = "source4", .type = VALUE_ADDRESS, .minimum = 4,
+	 FIELD(struct service, encap_source4)},
+	{.name = "source6", .type = VALUE_ADDRESS, .minimum = 6,
+	 FIELD(struct service, encap_source6)},
+	{.name = "ttl", .type = VALUE_INTEGER, .minimum = 1, .maximum = 255, .fallback = "64",
+	 FIELD(struct service, encap_ttl)},
+};
+KEYS_FIT(encap_keys);
+static const struct schema encap_schema = {SCHEMA(encap_keys)};
+
+static const struct key vip_item = {.type = VALUE_VIP, .size = sizeof(struct vip)};
+
+static const struct key service_keys[] = {
+	{.name = "name", .type = VALUE_NAME, .required = true, FIELD(struct service, name)},
+	{.name = "vips", .type = VALUE_LIST, .required = true, .minimum = 1, .maximum = VIPS_MAX,
+	 LIST(struct service, vips, struct vip), .item = &vip_item},
+	{.name = "enforce", .type = VALUE_BOOLEAN, .fallback = "true",
+	 FIELD(struct service, enforce)},
+	{.name = "release", .type = VALUE_TEXT, .maximum = TEXT_MAX, .fallback = "",
+	 FIELD(struct service, release)},
+	{.name = "salt", .type = VALUE_TEXT, .minimum = 1, .maximum = TEXT_MAX,
+	 FIELD(struct service, salt)},
+	{.name = "client", .type = VALUE_MAP, .schema = &client_schema},
+	{.name = "hash", .type = VALUE_CHOICE, .choices = hashes, .fallback = "xdp-canary"},
+	UNDELIVERED("hash_options", PART_SEGMENTS),
+	{.name = "holdout", .type = VALUE_PERCENT, .maximum = WHOLE / 2, .fallback = "0%",
+	 FIELD(struct service, holdout_ppm)},
+	{.name = "balance", .type = VALUE_CHOICE, .choices = balances, .fallback = "flow",
+	 FIELD(struct service, balance)},
+	{.name = "steer", .type = VALUE_CHOICE, .required = true, .choices = steer_methods,
+	 FIELD(struct service, steer)},
+	{.name = "encap", .type = VALUE_MAP, .schema = &encap_schema},
+	UNDELIVERED("affinity", PART_AFFINITY),
+	UNDELIVERED("unanswered_after", PART_ROLLOUT),
+	UNDELIVERED("idle_timeout", PART_ROLLOUT),
+	UNDELIVERED("server_first", PART_ROLLOUT),
+	UNDELIVERED("health_check", PART_ROLLOUT),
+	{.name = "cohorts", .type = VALUE_LIST, .required = true, .minimum = 2,
+	 .maximum = COHORTS_MAX, LIST(struct service, cohorts, struct cohort), .embedded = true,
+	 .schema = &cohort_schema},
+	{.name = "rules", .type = VALUE_LIST, .late = true, .maximum = RULES_MAX,
+	 .fallback = "[{\"default\":true}]", LIST(struct service, rules, struct rule),
+	 .embedded = true, .schema = &rule_schema},
+	UNDELIVERED("rollout", PART_ROLLOUT),
+};
+KEYS_FIT(service_keys);
+static const struct schema service_schema = {SCHEMA(service_keys), .identity = "name"};
+
+static const struct key interface_keys[] = {
+	{.name = "name", .type = VALUE_INTERFACE, .required = true, FIELD(struct interface, name)},
+	{.name = "mode", .type = VALUE_CHOICE, .choices = interface_modes, .fallback = "native",
+	 FIELD(struct interface, mode)},
+};
+KEYS_FIT(interface_keys);
+static const struct schema interface_schema = {SCHEMA(interface_keys), .identity = "name"};
+
+static const struct key metrics_keys[] = {
+	{.name = "listen", .type = VALUE_LISTEN, .fallback = "127.0.0.1:9977",
+	 FIELD(struct policy, metrics_listen)},
+	UNDELIVERED("textfile", PART_LATER),
+};
+KEYS_FIT(metrics_keys);
+static const struct schema metrics_schema = {SCHEMA(metrics_keys)};
+
+static const struct key limits_keys[] = {
+	{.name = "services", .type = VALUE_INTEGER, .minimum = 1, .maximum = SERVICES_MAX,
+	 .fallback = "1024", FIELD(struct limits, services)},
+	{.name = "vips", .type = VALUE_INTEGER, .minimum = 1, .maximum = VIPS_MAX,
+	 .fallback = "8192", FIELD(struct limits, vips)},
+	{.name = "backends", .type = VALUE_INTEGER, .minimum = 1, .maximum = BACKENDS_MAX,
+	 .fallback = "65536", FIELD(struct limits, backends)},
+	UNDELIVERED("transition_flows", PART_AFFINITY),
+	UNDELIVERED("segment_clients", PART_SEGMENTS),
+	UNDELIVERED("segment_prefixes", PART_SEGMENTS),
+	UNDELIVERED("observed_clients", PART_SEGMENTS),
+	UNDELIVERED("tracked_clients", PART_ROLLOUT),
+};
+KEYS_FIT(limits_keys);
+static const struct schema limits_schema = {SCHEMA(limits_keys)};
+
+static const struct key config_keys[] = {
+	{.name = "version", .type = VALUE_INTEGER, .required = true, .minimum = 1, .maximum = 1},
+	{.name = "secret_file", .type = VALUE_PATH, .minimum = 1, .maximum = PATH_MAX_BYTES,
+	 FIELD(struct policy, secret_file)},
+	{.name = "interfaces", .type = VALUE_LIST, .maximum = INTERFACES_MAX,
+	 LIST(struct policy, interfaces, struct interface), .schema = &interface_schema},
+	{.name = "metrics", .type = VALUE_MAP, .schema = &metrics_schema},
+	{.name = "limits", .type = VALUE_MAP, FIELD(struct policy, limits),
+	 .schema = &limits_schema},
+	UNDELIVERED("observe", PART_SEGMENTS),
+	{.name = "segments", .type = VALUE_LIST, .part = PART_SEGMENTS},
+	{.name = "services", .type = VALUE_LIST, .maximum = SERVICES_MAX,
+	 LIST(struct policy, services, struct service), .schema = &service_schema},
+};
+KEYS_FIT(config_keys);
+const struct schema config_schema = {SCHEMA(config_keys)};
+/* clang-format on */
+
+const struct key *schema_key(const struct schema *schema, const char *name)
+{
+	for (size_t i = 0; i < schema->keys_count; i++)
+		if (!strcmp(schema->keys[i].name, name))
+			return &schema->keys[i];
+	return NULL;
+}
+
+const char *schema_nearest(const struct schema *schema, const char *name)
+{
+	const char *names[SCHEMA_KEYS_MAX];
+
+	for (size_t i = 0; i < schema->keys_count; i++)
+		names[i] = schema->keys[i].name;
+	return text_nearest(name, names, schema->keys_count);
+}
+
+void *list_items(const struct key *key, const void *object)
+{
+	void *items;
+
+	if (key->embedded)
+		return key_target(key, object);
+	/* The pointer's type is the item's: it is copied, not read through another type. */
+	memcpy(&items, key_target(key, object), sizeof(items));
+	return items;
+}

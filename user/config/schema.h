@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The contract's key tables as data: of each map of the configuration which keys it has, of what
+ * type and range, what they default to, which part of xdp-canary delivers them, and where in struct
+ * policy they are kept. Reading (reader.c), rendering (render.c) and comparing (diff.c) all walk
+ * these tables; nothing else knows the shape of the file.
+ */
+#ifndef XDP_CANARY_SCHEMA_H
+#define XDP_CANARY_SCHEMA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Which part delivers a key or a choice; until then it is refused, by name. */
+enum part { PART_MAIN, PART_AFFINITY, PART_SEGMENTS, PART_ROLLOUT, PART_LATER };
+
+enum value_type {
+	VALUE_MAP,     /* a map of its own keys, kept in the same struct or in one inside it */
+	VALUE_LIST,    /* of maps (.schema) or of plain values (.item) */
+	VALUE_SHARES,  /* of a rule: cohort names, each with a percent */
+	VALUE_INTEGER, /* minimum to maximum */
+	VALUE_BOOLEAN,
+	VALUE_PERCENT, /* minimum to maximum ppm */
+	VALUE_CHOICE,  /* one of .choices */
+	VALUE_TEXT,    /* minimum to maximum bytes, without control characters */
+	VALUE_PATH,    /* the same, of a file */
+	VALUE_NAME,
+	VALUE_INTERFACE, /* name of a network interface */
+	VALUE_ADDRESS,	 /* unicast; .minimum 4 or 6: of that family alone */
+	VALUE_MAC,	 /* unicast */
+	VALUE_VIP,
+	VALUE_LISTEN, /* HOST:PORT or `off` */
+};
+
+struct choice {
+	const char *name; /* NULL ends the list */
+	unsigned int value;
+	enum part part;
+};
+
+struct key {
+	const char *name;
+	enum value_type type;
+	enum part part;
+	bool required;
+	/* Read after the other keys of its map, for it refers to them. */
+	bool late;
+	/* diff.c tells when the length of this list changes. */
+	bool counted;
+	/*
+	 * What holds where the key is absent, as text; NULL: nothing is stored (the object was
+	 * zeroed). Of a list: the JSON of the list that need not be written.
+	 */
+	const char *fallback;
+	uint64_t minimum, maximum; /* see enum value_type; of a list: items */
+	const struct choice *choices;
+
+	/* Where it is kept in its object. size 0: nowhere, there is only one value. */
+	size_t offset, size;
+	size_t given; /* offset of a bool that tells whether the value stands; 0: there is none */
+
+	const struct schema *schema; /* of a map, and of a list's items */
+	const struct key *item;	     /* of a list of plain values */
+	size_t count;		     /* of a list: offset of its size_t length */
+	size_t item_size;
+	bool embedded; /* the list is an array inside the object, else a pointer to one */
+};
+
+struct schema {
+	const struct key *keys;
+	size_t keys_count;
+	const char *identity; /* the key that names an item of a list of these, or NULL */
+};
+
+#define SCHEMA_KEYS_MAX 32 /* in any map */
+
+extern const struct schema config_schema; /* the top level: struct policy */
+
+/* NULL if there is none of that name. */
+const struct key *schema_key(const struct schema *schema, const char *name);
+/* A key of this map that is spelled nearly like @name, or NULL. */
+const char *schema_nearest(const struct schema *schema, const char *name);
+
+/* Where @key is kept in @object. */
+static inline void *key_target(const struct key *key, const void *object)
+{
+	return (char *)object + key->offset;
+}
+
+static inline size_t *list_count(const struct key *key, const void *object)
+{
+	return (size_t *)((char *)object + key->count);
+}
+
+/* The first item, NULL of an empty list that is not embedded. */
+void *list_items(const struct key *key, const void *object);
+
+static inline void *list_item(const struct key *key, const void *object, size_t index)
+{
+	return (char *)list_items(key, object) + index * key->item_size;
+}
+
+#endif
