@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Reading the live state: all of it in one go, in the order of its keys. The handle's transaction
+ * makes the lists agree with each other and with the revision that the same handle reads.
+ */
+#include "store/store_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const latch_names[] = {
+	[LATCH_NONE] = "none",
+	[LATCH_KILLED] = "killed",
+	[LATCH_ABORTED] = "aborted",
+	[LATCH_ROLLED_BACK] = "rolled_back",
+	[LATCH_LEASE_EXPIRED] = "lease_expired",
+};
+
+const char *latch_name(enum latch latch)
+{
+	return latch_names[latch];
+}
+
+static int latch_parse(const char *text, enum latch *out)
+{
+	for (size_t i = 0; i < sizeof(latch_names) / sizeof(latch_names[0]); i++) {
+		if (!strcmp(latch_names[i], text)) {
+			*out = (enum latch)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/* One element of a list from a row. */
+typedef int (*row_reader)(struct store *store, sqlite3_stmt *statement, void *out,
+			  struct errors *errors);
+
+/* *@out is NULL with errors. */
+static int read_list(struct store *store, const char *sql, row_reader read, size_t element_size,
+		     void **out, size_t *count, struct errors *errors)
+{
+	sqlite3_stmt *statement;
+	char *list = NULL, *larger;
+	size_t used = 0;
+	int error;
+
+	*out = NULL;
+	error = sql_query(store, &statement, sql, NO_VALUES, errors);
+	if (error)
+		return error;
+	while ((error = sql_next(store, statement, errors)) > 0) {
+		error = -ENOMEM;
+		larger = rows_grow(store, list, used, element_size, errors);
+		if (!larger)
+			break;
+		list = larger;
+		memset(list + used * element_size, 0, element_size);
+		error = read(store, statement, list + used * element_size, errors);
+		if (error)
+			break;
+		used++;
+	}
+	if (error) {
+		sql_end(statement);
+		free(list);
+		return error;
+	}
+	*out = list;
+	*count = used;
+	return 0;
+}
+
+static int damaged(struct store *store, const char *what, const char *value, struct errors *errors)
+{
+	return errors_add_code(errors, EUCLEAN, store->directory,
+			       "bring state.db back from a backup", "state.db has the %s `%s`",
+			       what, value);
+}
+
+static int read_share(struct store *store, sqlite3_stmt *statement, void *out,
+		      struct errors *errors)
+{
+	struct live_share *share = out;
+
+	(void)store;
+	(void)errors;
+	sql_fill(statement, 0, share->service, sizeof(share->service));
+	sql_fill(statement, 1, share->rule, sizeof(share->rule));
+	sql_fill(statement, 2, share->cohort, sizeof(share->cohort));
+	share->ppm = (uint32_t)sql_number(statement, 3);
+	share->time_ns = sql_number(statement, 4);
+	sql_fill(statement, 5, share->by, sizeof(share->by));
+	return 0;
+}
+
+static int read_pin(struct store *store, sqlite3_stmt *statement, void *out, struct errors *errors)
+{
+	struct live_pin *pin = out;
+
+	sql_fill(statement, 0, pin->service, sizeof(pin->service));
+	if (prefix_parse(sql_text(statement, 1), &pin->client))
+		return damaged(store, "pin of", sql_text(statement, 1), errors);
+	sql_fill(statement, 2, pin->cohort, sizeof(pin->cohort));
+	pin->expires_ns = sql_number(statement, 3);
+	pin->time_ns = sql_number(statement, 4);
+	sql_fill(statement, 5, pin->by, sizeof(pin->by));
+	return 0;
+}
+
+int live_read_service(struct store *store, sqlite3_stmt *statement, void *out,
+		      struct errors *errors)
+{
+	struct live_service *service = out;
+
+	*service = (struct live_service){0};
+	sql_fill(statement, 0, service->name, sizeof(service->name));
+	service->slot = (uint32_t)sql_number(statement, 1);
+	service->epoch = sql_number(statement, 2);
+	service->digest = sql_number(statement, 3);
+	if (latch_parse(sql_text(statement, 4), &service->latch))
+		return damaged(store, "latch", sql_text(statement, 4), errors);
+	return 0;
+}
+
+static int read_interface(struct store *store, sqlite3_stmt *statement, void *out,
+			  struct errors *errors)
+{
+	struct live_interface *interface = out;
+
+	(void)store;
+	(void)errors;
+	sql_fill(statement, 0, interface->name, sizeof(interface->name));
+	interface->slot = (uint32_t)sql_number(statement, 1);
+	interface->attached = sql_number(statement, 2);
+	return 0;
+}
+
+static int read_box(struct store *store, struct live *out, struct errors *errors)
+{
+	sqlite3_stmt *statement;
+	int error = sql_query(store, &statement, "SELECT detached FROM box", NO_VALUES, errors);
+
+	if (!error)
+		error = sql_next(store, statement, errors);
+	if (error <= 0)
+		return error;
+	out->detached = sql_number(statement, 0);
+	sql_end(statement);
+	return 0;
+}
+
+int store_live(struct store *store, struct live *out, struct errors *errors)
+{
+	void *list;
+	int error;
+
+	*out = (struct live){0};
+	error = read_list(store,
+			  "SELECT service, rule, cohort, ppm, time_ns, actor FROM shares"
+			  " ORDER BY service, rule, cohort",
+			  read_share, sizeof(*out->shares), &list, &out->shares_count, errors);
+	if (error)
+		goto out;
+	out->shares = list;
+	error = read_list(store,
+			  "SELECT service, client, cohort, expires_ns, time_ns, actor FROM pins"
+			  " ORDER BY service, client",
+			  read_pin, sizeof(*out->pins), &list, &out->pins_count, errors);
+	if (error)
+		goto out;
+	out->pins = list;
+	error = read_list(
+		store, "SELECT name, slot, epoch, digest, latch FROM services ORDER BY name",
+		live_read_service, sizeof(*out->services), &list, &out->services_count, errors);
+	if (error)
+		goto out;
+	out->services = list;
+	error = read_list(store, "SELECT name, slot, attached FROM interfaces ORDER BY name",
+			  read_interface, sizeof(*out->interfaces), &list, &out->interfaces_count,
+			  errors);
+	if (error)
+		goto out;
+	out->interfaces = list;
+	error = read_box(store, out, errors);
+out:
+	if (error)
+		live_release(out);
+	return error;
+}
+
+void live_release(struct live *live)
+{
+	free(live->shares);
+	free(live->pins);
+	free(live->services);
+	free(live->interfaces);
+	*live = (struct live){0};
+}
+
+const struct live_share *live_share_of(const struct live *live, const char *service,
+				       const char *rule, const char *cohort)
+{
+	for (size_t i = 0; i < live->shares_count; i++) {
+		const struct live_share *share = &live->shares[i];
+
+		if (!strcmp(share->service, service) && !strcmp(share->rule, rule) &&
+		    !strcmp(share->cohort, cohort))
+			return share;
+	}
+	return NULL;
+}
+
+struct live_service *live_service_of(const struct live *live, const char *service)
+{
+	for (size_t i = 0; i < live->services_count; i++) {
+		if (!strcmp(live->services[i].name, service))
+			return &live->services[i];
+	}
+	return NULL;
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The tables. A change of them raises SCHEMA_VERSION and comes with the statements that lead from
+ * the version before it; a file of a version that this program does not know is not touched.
+ *
+ * Enums are kept as words, times as nanoseconds since 1970, and what may be 64 bits unsigned as the
+ * signed number of the same bits.
+ */
+#include "store/store_internal.h"
+
+#include <errno.h>
+
+#define SCHEMA_VERSION	  1
+#define TO_TEXT(value)	  #value
+#define TO_TEXT_OF(value) TO_TEXT(value)
+
+/* In the file's header ("XDPC"): tells that it is a state of this program. */
+#define APPLICATION_ID 0x58445043
+
+/* clang-format off */
+/* Transactional as the tables are: a file has all of it or none. */
+static const char make_identity[] =
+	"PRAGMA application_id = " TO_TEXT_OF(APPLICATION_ID) ";"
+	"CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;"
+	"INSERT INTO schema_version VALUES (" TO_TEXT_OF(SCHEMA_VERSION) ");";
+
+/* AUTOINCREMENT: numbers of revisions and audit entries are never given twice. box has one row. */
+static const char make_tables[] =
+	"CREATE TABLE revisions ("
+	"	number INTEGER PRIMARY KEY AUTOINCREMENT,"
+	"	time_ns INTEGER NOT NULL,"
+	"	actor TEXT NOT NULL,"
+	"	reason TEXT NOT NULL,"
+	"	command TEXT NOT NULL,"
+	"	config TEXT NOT NULL"
+	") STRICT;"
+	"CREATE TABLE audit ("
+	"	id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	"	time_ns INTEGER NOT NULL,"
+	"	revision INTEGER NOT NULL,"
+	"	actor TEXT NOT NULL,"
+	"	command TEXT NOT NULL,"
+	"	service TEXT NOT NULL,"
+	"	before TEXT,"
+	"	after TEXT,"
+	"	reason TEXT NOT NULL"
+	") STRICT;"
+	"CREATE TABLE services ("
+	"	name TEXT NOT NULL PRIMARY KEY,"
+	"	slot INTEGER NOT NULL UNIQUE,"
+	"	epoch INTEGER NOT NULL,"
+	"	digest INTEGER NOT NULL,"
+	"	latch TEXT NOT NULL"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE shares ("
+	"	service TEXT NOT NULL,"
+	"	rule TEXT NOT NULL,"
+	"	cohort TEXT NOT NULL,"
+	"	ppm INTEGER NOT NULL,"
+	"	time_ns INTEGER NOT NULL,"
+	"	actor TEXT NOT NULL,"
+	"	PRIMARY KEY (service, rule, cohort)"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE pins ("
+	"	service TEXT NOT NULL,"
+	"	client TEXT NOT NULL,"
+	"	cohort TEXT NOT NULL,"
+	"	expires_ns INTEGER NOT NULL,"
+	"	time_ns INTEGER NOT NULL,"
+	"	actor TEXT NOT NULL,"
+	"	PRIMARY KEY (service, client)"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE interfaces ("
+	"	name TEXT NOT NULL PRIMARY KEY,"
+	"	slot INTEGER NOT NULL UNIQUE,"
+	"	attached INTEGER NOT NULL"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE box (detached INTEGER NOT NULL) STRICT;"
+	"INSERT INTO box VALUES (0);"
+	"CREATE TABLE notes ("
+	"	key TEXT NOT NULL PRIMARY KEY,"
+	"	text TEXT NOT NULL"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE numbers ("
+	"	kind TEXT NOT NULL,"
+	"	scope TEXT NOT NULL,"
+	"	name TEXT NOT NULL,"
+	"	number INTEGER NOT NULL,"
+	"	PRIMARY KEY (kind, scope, name),"
+	"	UNIQUE (kind, scope, number)"
+	") STRICT, WITHOUT ROWID;";
+/* clang-format on */
+
+/* -ENOENT without an error where the query has no row. */
+static int read_one(struct store *store, const char *sql, uint64_t *out, struct errors *errors)
+{
+	sqlite3_stmt *statement;
+	int error = sql_query(store, &statement, sql, NO_VALUES, errors);
+
+	if (!error)
+		error = sql_next(store, statement, errors);
+	if (error <= 0)
+		return error ? error : -ENOENT;
+	*out = sql_number(statement, 0);
+	sql_end(statement);
+	return 0;
+}
+
+int schema_check(struct store *store, struct errors *errors)
+{
+	uint64_t identity = 0, tables = 0, version = 0;
+	int error = read_one(store, "PRAGMA application_id", &identity, errors);
+
+	if (!error)
+		error = read_one(store, "SELECT count(*) FROM sqlite_schema", &tables, errors);
+	if (error)
+		return error;
+	if (!tables && !identity)
+		return -ENOENT;
+	if (identity != APPLICATION_ID)
+		return errors_add_code(errors, EPROTO, store->directory,
+				       "give the state's own directory with --state",
+				       "state.db is of another program");
+	error = read_one(store, "SELECT version FROM schema_version", &version, errors);
+	if (error && error != -ENOENT)
+		return error;
+	if (version > SCHEMA_VERSION)
+		return errors_add_code(errors, EPROTO, store->directory,
+				       "install that version of xdp-canary, or a later one",
+				       "state.db is from a newer version (schema %llu, known: %d)",
+				       (unsigned long long)version, SCHEMA_VERSION);
+	if (version != SCHEMA_VERSION)
+		return errors_add_code(errors, EPROTO, store->directory,
+				       "bring state.db back from a backup",
+				       "state.db has a schema that no version had");
+	return 0;
+}
+
+int schema_create(struct store *store, struct errors *errors)
+{
+	int error = sql_execute(store, make_identity, "make the tables", errors);
+
+	return error ? error : sql_execute(store, make_tables, "make the tables", errors);
+}
