@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The kernel side of a box: maps and links pinned under one private bpffs directory.
+ *
+ *   PINS/maps/NAME      every map but the programs' own constants
+ *   PINS/links/IFNAME   the XDP link of an attached interface (a '.' of the name is written ':')
+ *   PINS/explain        the variant of the program that decides, tells and changes nothing
+ *
+ * Nothing here takes a lock: a writer holds the store's, and only `kill` writes without it (one store).
+ */
+#ifndef XDP_CANARY_DATAPATH_H
+#define XDP_CANARY_DATAPATH_H
+
+#include "abi.h"
+#include "policy/policy.h"
+#include "util/errors.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Every pinned map. X(symbol, file name, element type) */
+#define FOR_EACH_MAP(X)                                       \
+	X(CELLS, "cells", struct service_cell)                \
+	X(VIEWS, "views", struct view)                        \
+	X(RULES, "rules", struct view_rule)                   \
+	X(RING_SLOTS, "ring_slots", struct ring_line)         \
+	X(BACKENDS, "backends", struct backend_line)          \
+	X(PINS, "pins", struct pin_range)                     \
+	X(VIP_BUCKETS, "vip_buckets", struct vip_bucket)      \
+	X(VIPS6, "vips6", struct vip6)                        \
+	X(SERVICE_NAMES, "service_names", struct service_name)    \
+	X(BOX, "box", struct box)                             \
+	X(INTERFACE_COUNTERS, "interface_counters", struct interface_counter) \
+	X(DECISION_COUNTERS, "decision_counters", struct decision_counter)    \
+	X(RULE_COUNTERS, "rule_counters", struct rule_counter)                \
+	X(BACKEND_COUNTERS, "backend_counters", struct backend_counter)       \
+	X(GRACE_INNER, "grace_inner", __u32)                  \
+	X(GRACE, "grace", __u32)
+
+enum map_id {
+#define X(symbol, name, type) MAP_##symbol,
+	FOR_EACH_MAP(X)
+#undef X
+	MAPS
+};
+
+struct map {
+	const char *name;
+	int fd;
+	uint32_t entries, value_size;
+	void *memory; /* the array itself, of mmapable maps; NULL or a copy for who may not write */
+	bool is_copy;
+};
+
+struct datapath {
+	char *pins;
+	struct map maps[MAPS];
+	bool writable;
+};
+
+/* Elements of a multiple of 8 bytes alone lie one after the other: others are padded. */
+#define map_array(datapath, id, type) ((type *)(datapath)->maps[id].memory)
+
+/* ---- maps.c: opening and making them ---- */
+
+/* -ENOENT without an error: nothing is pinned. */
+int datapath_open(const char *pins, bool writable, struct datapath **out, struct errors *errors);
+/* Makes what datapath_open() did not find: bpffs, directory (0750), maps sized by @limits, explaining program. */
+int datapath_create(const char *pins, const struct limits *limits, struct siphash_key secret,
+		    struct datapath **out, struct errors *errors);
+void datapath_close(struct datapath *datapath);
+struct box *datapath_box(const struct datapath *datapath);
+/* Bytes of kernel memory that a map's elements take; per-CPU ones on all CPUs. */
+uint64_t map_bytes(const struct map *map, bool per_cpu);
+bool map_is_per_cpu(enum map_id id);
+uint64_t secret_fingerprint(struct siphash_key secret);
+/* The `limits.services` that the maps were made with. */
+uint32_t datapath_service_limit(const struct datapath *datapath);
+/* Rule counter groups that fit the map. */
+uint32_t datapath_rule_groups(const struct datapath *datapath);
+
+/* ---- program.c: loading ---- */
+
+struct program; /* a loaded instance of the program, and its constants */
+
+int program_load(struct datapath *datapath, struct siphash_key secret, uint32_t interface_slot, bool explaining,
+		 struct program **out, struct errors *errors);
+int program_fd(const struct program *program);
+void program_free(struct program *program);
+
+/* ---- link.c: interfaces ---- */
+
+enum attach_state { NOT_ATTACHED, ATTACHED_NATIVE, ATTACHED_GENERIC };
+
+/*
+ * Attaches and pins. With MODE_AUTO and no native support it is generic, with a warning. Already attached by
+ * this box: 0, nothing done.
+ */
+int link_attach(struct datapath *datapath, struct siphash_key secret, const struct interface *interface,
+		uint32_t interface_slot, struct errors *errors);
+/* -ENOENT without an error where it was not attached. */
+int link_detach(const char *pins, const char *interface, struct errors *errors);
+enum attach_state link_state(const char *pins, const char *interface);
+/* Names of all attached interfaces, malloc()ed array of malloc()ed strings. */
+int link_list(const char *pins, char ***names, size_t *count, struct errors *errors);
+
+#endif

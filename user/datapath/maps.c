@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Maps: sized when they are made, found again by their pins, mapped into memory for writers. Who may write what
+ * and when is in headers/abi.h.
+ */
+#include "datapath/datapath.h"
+
+#include "policy/vip_table.h"
+#include "util/siphash.h"
+#include "util/text.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "xdp_canary.skel.h"
+
+/* Rings take 100 slots a backend or a little more with even weights; two generations while publishing. */
+#define RING_SLOTS_PER_LIMIT 256
+/* Slots beside limits.services: one that is removed is free again only with the next write. */
+#define SPARE_SERVICE_SLOTS 16
+#define PIN_RANGES_MAX (1u << PINS_SEARCH_STEPS)
+
+static const char *const map_names[MAPS] = {
+#define X(symbol, name, type) [MAP_##symbol] = name,
+	FOR_EACH_MAP(X)
+#undef X
+};
+
+static const size_t map_value_sizes[MAPS] = {
+#define X(symbol, name, type) [MAP_##symbol] = sizeof(type),
+	FOR_EACH_MAP(X)
+#undef X
+};
+
+bool map_is_per_cpu(enum map_id id)
+{
+	return id >= MAP_INTERFACE_COUNTERS && id <= MAP_BACKEND_COUNTERS;
+}
+
+static bool map_is_mmapable(enum map_id id)
+{
+	return id <= MAP_BOX;
+}
+
+static uint32_t map_entries(enum map_id id, const struct limits *limits)
+{
+	uint32_t slots = limits->services + SPARE_SERVICE_SLOTS;
+
+	switch (id) {
+	case MAP_CELLS:
+	case MAP_SERVICE_NAMES:
+	case MAP_DECISION_COUNTERS:
+		return slots;
+	case MAP_VIEWS:
+		return 2 * slots;
+	case MAP_RULES:
+		return 2 * slots * RULES_MAX;
+	case MAP_RING_SLOTS:
+		return limits->backends * RING_SLOTS_PER_LIMIT / RING_LINE_SLOTS;
+	case MAP_BACKENDS:
+		return 2 * limits->backends;
+	case MAP_PINS:
+		return PIN_RANGES_MAX;
+	case MAP_VIP_BUCKETS:
+		return 2 * vip_table_buckets(limits->vips);
+	case MAP_VIPS6:
+		return 2 * limits->vips;
+	case MAP_INTERFACE_COUNTERS:
+		return INTERFACES_MAX;
+	case MAP_RULE_COUNTERS:
+		return slots * (RULES_MAX + 1) * COHORTS_MAX;
+	case MAP_BACKEND_COUNTERS:
+		return 2 * limits->backends;
+	default:
+		return 1;
+	}
+}
+
+uint32_t datapath_service_limit(const struct datapath *datapath)
+{
+	return datapath->maps[MAP_CELLS].entries - SPARE_SERVICE_SLOTS;
+}
+
+uint32_t datapath_rule_groups(const struct datapath *datapath)
+{
+	return datapath->maps[MAP_RULE_COUNTERS].entries / COHORTS_MAX;
+}
+
+uint64_t map_bytes(const struct map *map, bool per_cpu)
+{
+	uint64_t element = (map->value_size + 7) & ~7u;
+
+	return element * map->entries * (per_cpu ? libbpf_num_possible_cpus() : 1);
+}
+
+uint64_t secret_fingerprint(struct siphash_key secret)
+{
+	static const char text[] = "xdp-canary/fingerprint";
+
+	return siphash13(secret, text, sizeof(text) - 1);
+}
+
+struct box *datapath_box(const struct datapath *datapath)
+{
+	return datapath->maps[MAP_BOX].memory;
+}
+
+static char *pin_path(const char *pins, const char *directory, const char *name)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s/%s", pins, directory, name) < 0 ? NULL : path;
+}
+
+static size_t map_size(const struct map *map)
+{
+	return (size_t)((map->value_size + 7) & ~7u) * map->entries;
+}
+
+/*
+ * A descriptor that may not write cannot be mapped (mmap clears VM_SHARED, the kernel insists on it): a reader
+ * without the right to write has a copy of the moment, of the maps that readers look at.
+ */
+static int map_copy(struct map *map, enum map_id id, struct errors *errors)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, options);
+	__u32 next, count = map->entries, *keys;
+	int error = 0;
+
+	if (id != MAP_CELLS && id != MAP_VIEWS && id != MAP_BACKENDS && id != MAP_SERVICE_NAMES && id != MAP_BOX)
+		return 0;
+	map->is_copy = true;
+	map->memory = aligned_alloc(CACHE_LINE, (map_size(map) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1));
+	keys = calloc(count, sizeof(*keys));
+	if (!map->memory || !keys)
+		error = -ENOMEM;
+	else if (bpf_map_lookup_batch(map->fd, NULL, &next, keys, map->memory, &count, &options) && errno != ENOENT)
+		error = errors_add_code(errors, errno, map->name, "run as a member of the state's group",
+					"cannot read the pinned map: %s", strerror(errno));
+	free(keys);
+	return error;
+}
+
+static int map_memory(struct datapath *datapath, enum map_id id, bool may_write, struct errors *errors)
+{
+	struct map *map = &datapath->maps[id];
+	int protection = PROT_READ | (datapath->writable ? PROT_WRITE : 0);
+
+	if (!may_write)
+		return map_copy(map, id, errors);
+	map->memory = mmap(NULL, map_size(map), protection, MAP_SHARED, map->fd, 0);
+	if (map->memory != MAP_FAILED)
+		return 0;
+	map->memory = NULL;
+	return errors_add_code(errors, errno, map->name, "is the pin from another version?",
+			       "cannot map the pinned map into memory: %s", strerror(errno));
+}
+
+/* Adopts @fd: its real size, and memory where it has some. */
+static int map_adopt(struct datapath *datapath, enum map_id id, int fd, bool may_write,
+		     struct errors *errors)
+{
+	struct map *map = &datapath->maps[id];
+	struct bpf_map_info info = { 0 };
+	__u32 size = sizeof(info);
+
+	map->fd = fd;
+	if (bpf_obj_get_info_by_fd(fd, &info, &size))
+		return errors_add_code(errors, errno, map->name, "is it a pin of xdp-canary?",
+				       "cannot read what map it is: %s", strerror(errno));
+	map->entries = info.max_entries;
+	map->value_size = info.value_size;
+	if (map->value_size != map_value_sizes[id])
+		return errors_add_code(errors, EPROTO, map->name,
+				       "detach, remove the pins and attach with this version",
+				       "the pinned map has elements of %u bytes, this version's have %zu",
+				       map->value_size, map_value_sizes[id]);
+	return map_is_mmapable(id) ? map_memory(datapath, id, may_write, errors) : 0;
+}
+
+static struct datapath *datapath_new(const char *pins, bool writable)
+{
+	struct datapath *datapath = calloc(1, sizeof(*datapath));
+	int id;
+
+	if (!datapath)
+		return NULL;
+	datapath->pins = strdup(pins);
+	datapath->writable = writable;
+	for (id = 0; id < MAPS; id++) {
+		datapath->maps[id].fd = -1;
+		datapath->maps[id].name = map_names[id];
+	}
+	return datapath;
+}
+
+void datapath_close(struct datapath *datapath)
+{
+	int id;
+
+	if (!datapath)
+		return;
+	for (id = 0; id < MAPS; id++) {
+		struct map *map = &datapath->maps[id];
+
+		if (map->is_copy)
+			free(map->memory);
+		else if (map->memory)
+			munmap(map->memory, map_size(map));
+		if (map->fd >= 0)
+			close(map->fd);
+	}
+	free(datapath->pins);
+	free(datapath);
+}
+
+static int check_version(struct datapath *datapath, struct errors *errors)
+{
+	uint32_t version = datapath_box(datapath)->abi_version;
+
+	if (version == ABI_VERSION)
+		return 0;
+	return errors_add_code(errors, EPROTO, datapath->pins,
+			       "use the program that made them, or detach, remove them and attach again",
+			       "the pinned maps have layout %u, this program's is %u", version, ABI_VERSION);
+}
+
+/* A reader that may write too has the better descriptor: see map_copy(). */
+static int open_pin(const char *path, bool writable, bool *may_write)
+{
+	LIBBPF_OPTS(bpf_obj_get_opts, options, .file_flags = BPF_F_RDONLY);
+	int fd = bpf_obj_get(path);
+
+	*may_write = fd >= 0;
+	if (fd < 0 && !writable && (errno == EACCES || errno == EPERM))
+		fd = bpf_obj_get_opts(path, &options);
+	return fd;
+}
+
+static int open_map(struct datapath *datapath, enum map_id id, struct errors *errors)
+{
+	char *path = pin_path(datapath->pins, "maps", map_names[id]);
+	bool may_write;
+	int error, fd = path ? open_pin(path, datapath->writable, &may_write) : -1;
+
+	error = fd < 0 ? -errno : map_adopt(datapath, id, fd, may_write, errors);
+	if (error == -ENOTDIR)
+		error = -ENOENT;
+	if (fd < 0 && error != -ENOENT)
+		errors_add_code(errors, -error, path ? path : datapath->pins,
+				"run as root, or as a member of the state's group for reading",
+				"cannot open the pinned map: %s", strerror(-error));
+	free(path);
+	return error;
+}
+
+int datapath_open(const char *pins, bool writable, struct datapath **out, struct errors *errors)
+{
+	struct datapath *datapath = datapath_new(pins, writable);
+	int id, error = datapath ? 0 : -ENOMEM;
+
+	for (id = 0; id < MAPS && !error; id++)
+		error = open_map(datapath, id, errors);
+	if (!error)
+		error = check_version(datapath, errors);
+	if (error) {
+		datapath_close(datapath);
+		return error;
+	}
+	*out = datapath;
+	return 0;
+}
+
+/* ---- making them ---- */
+
+static bool is_bpffs(const char *path)
+{
+	struct statfs info;
+
+	return !statfs(path, &info) && info.f_type == BPF_FS_MAGIC;
+}
+
+/* A directory of one's own on a bpffs: mounts one where there is none. */
+static int make_pins(const char *pins, struct errors *errors)
+{
+	static const char usual[] = "/sys/fs/bpf/";
+
+	if (!strncmp(pins, usual, sizeof(usual) - 1) && !is_bpffs("/sys/fs/bpf") &&
+	    mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=0700"))
+		return errors_add_code(errors, errno, "/sys/fs/bpf", "mount -t bpf bpf /sys/fs/bpf",
+				       "cannot mount a bpffs: %s", strerror(errno));
+	if (mkdir(pins, 0750) && errno != EEXIST)
+		return errors_add_code(errors, errno, pins, "its parent must be a directory that root may write",
+				       "cannot make the directory for pins: %s", strerror(errno));
+	if (!is_bpffs(pins) && mount("bpf", pins, "bpf", 0, "mode=0750"))
+		return errors_add_code(errors, errno, pins, "give --pins a directory on a bpffs",
+				       "is not on a bpffs, and mounting one there failed: %s", strerror(errno));
+	return 0;
+}
+
+static int make_directory(const char *pins, const char *name, struct errors *errors)
+{
+	char *path;
+	int error = 0;
+
+	if (asprintf(&path, "%s/%s", pins, name) < 0)
+		return -ENOMEM;
+	if (mkdir(path, 0750) && errno != EEXIST)
+		error = errors_add_code(errors, errno, path, "run as root", "cannot make the directory: %s",
+					strerror(errno));
+	free(path);
+	return error;
+}
+
+/* The skeleton's map of an id: libbpf gives sections other names than their pins have. */
+static struct bpf_map *skeleton_map(struct xdp_canary *skeleton, enum map_id id)
+{
+	return id == MAP_BOX ? skeleton->maps.data_box :
+			       bpf_object__find_map_by_name(skeleton->obj, map_names[id]);
+}
+
+static int pin_map(struct datapath *datapath, enum map_id id, struct bpf_map *map, struct errors *errors)
+{
+	char *path = pin_path(datapath->pins, "maps", map_names[id]);
+	int error = 0, fd;
+
+	if (!path)
+		return -ENOMEM;
+	if (bpf_obj_pin(bpf_map__fd(map), path) || chmod(path, 0640))
+		error = errors_add_code(errors, errno, path, "remove what is there", "cannot pin the map: %s",
+					strerror(errno));
+	free(path);
+	if (error)
+		return error;
+	fd = dup(bpf_map__fd(map));
+	return fd < 0 ? -errno : map_adopt(datapath, id, fd, true, errors);
+}
+
+static void unpin_maps(const char *pins)
+{
+	int id;
+
+	for (id = 0; id < MAPS; id++) {
+		char *path = pin_path(pins, "maps", map_names[id]);
+
+		if (path)
+			unlink(path);
+		free(path);
+	}
+}
+
+static int make_maps(struct datapath *datapath, const struct limits *limits, struct errors *errors)
+{
+	struct xdp_canary *skeleton = xdp_canary__open();
+	int id, error = skeleton ? 0 : -errno;
+
+	for (id = 0; id < MAPS && !error; id++) {
+		struct bpf_map *map = skeleton_map(skeleton, id);
+
+		if (id != MAP_BOX && id != MAP_GRACE)
+			bpf_map__set_max_entries(map, map_entries(id, limits));
+	}
+	if (!error)
+		bpf_program__set_autoload(skeleton->progs.xdp_canary, false);
+	if (!error && xdp_canary__load(skeleton))
+		error = errors_add_code(errors, errno, "maps",
+					errno == EPERM ? "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON" :
+							 "lower `limits`, or give the box more memory",
+					"cannot make the BPF maps: %s", strerror(errno));
+	for (id = 0; id < MAPS && !error; id++)
+		error = pin_map(datapath, id, skeleton_map(skeleton, id), errors);
+	xdp_canary__destroy(skeleton);
+	if (error)
+		unpin_maps(datapath->pins);
+	return error;
+}
+
+static int pin_explaining_program(struct datapath *datapath, struct siphash_key secret, struct errors *errors)
+{
+	struct program *program;
+	char *path;
+	int error = program_load(datapath, secret, 0, true, &program, errors);
+
+	if (error)
+		return error;
+	if (asprintf(&path, "%s/explain", datapath->pins) < 0) {
+		program_free(program);
+		return -ENOMEM;
+	}
+	unlink(path);
+	if (bpf_obj_pin(program_fd(program), path) || chmod(path, 0640))
+		error = errors_add_code(errors, errno, path, "remove what is there",
+					"cannot pin the explaining program: %s", strerror(errno));
+	free(path);
+	program_free(program);
+	return error;
+}
+
+int datapath_create(const char *pins, const struct limits *limits, struct siphash_key secret,
+		    struct datapath **out, struct errors *errors)
+{
+	struct datapath *datapath = datapath_new(pins, true);
+	struct box *box;
+	int error = datapath ? make_pins(pins, errors) : -ENOMEM;
+
+	if (!error)
+		error = make_directory(pins, "maps", errors);
+	if (!error)
+		error = make_directory(pins, "links", errors);
+	if (!error)
+		error = make_maps(datapath, limits, errors);
+	if (error)
+		goto out;
+	box = datapath_box(datapath);
+	box->abi_version = ABI_VERSION;
+	box->secret_fingerprint = secret_fingerprint(secret);
+	box->created = time_now_ns();
+	error = pin_explaining_program(datapath, secret, errors);
+	if (error)
+		unpin_maps(pins);
+out:
+	if (error)
+		datapath_close(datapath);
+	else
+		*out = datapath;
+	return error;
+}
