@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Opening a box: what is desired, what is live, what the kernel has. */
+#include "control/control.h"
+
+#include "config/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int load_desired(struct control *control)
+{
+	char name[64];
+	int error = store_revision(control->store, 0, &control->revision, control->errors);
+
+	if (error == -ENOENT)
+		return 0;
+	if (error)
+		return error;
+	snprintf(name, sizeof(name), "revision %llu", (unsigned long long)control->revision.number);
+	policy_free(control->policy);
+	control->policy = config_parse(control->revision.config, strlen(control->revision.config), name,
+				       control->errors);
+	return control->policy ? 0 : -EINVAL;
+}
+
+/* Who may read the state but not the maps sees the box as if nothing were loaded, and is told. */
+static int open_datapath(struct control *control)
+{
+	int error = datapath_open(control->place->pins, control->writing, &control->datapath, NULL);
+
+	if (!error || error == -ENOENT)
+		return 0;
+	if (!control->writing && (error == -EPERM || error == -EACCES)) {
+		errors_warn(control->errors, NULL, control->place->pins, "run as root to see it",
+			    "what is loaded cannot be read: %s", strerror(-error));
+		return 0;
+	}
+	return datapath_open(control->place->pins, control->writing, &control->datapath, control->errors);
+}
+
+static int load_all(struct control *control)
+{
+	int error;
+
+	control->policy = policy_new();
+	if (!control->policy)
+		return -ENOMEM;
+	error = control->store ? load_desired(control) : 0;
+	if (!error && control->store)
+		error = store_live(control->store, &control->live, control->errors);
+	if (error)
+		return error;
+	return open_datapath(control);
+}
+
+int control_reload_live(struct control *control)
+{
+	live_release(&control->live);
+	return store_live(control->store, &control->live, control->errors);
+}
+
+void control_set_policy(struct control *control, struct policy *policy)
+{
+	policy_free(control->policy);
+	control->policy = policy;
+}
+
+/* A kill is one store to the kernel; whoever writes next remembers it for the next boot. */
+static int record_kills(struct control *control)
+{
+	bool found = false;
+	int error = 0;
+	size_t i;
+
+	for (i = 0; control->datapath && i < control->live.services_count && !error; i++) {
+		struct live_service *live = &control->live.services[i];
+
+		if (live->latch == LATCH_KILLED || !service_is_killed(control->datapath, live->slot))
+			continue;
+		found = true;
+		error = store_set_latch(control->store, live->name, LATCH_KILLED, control->errors);
+		if (!error)
+			error = store_audit(control->store, live->name, "{\"killed\":false}", "{\"killed\":true}",
+					    control->errors);
+		if (!error)
+			error = control_touch(control, live->name);
+	}
+	return error || !found ? error : control_reload_live(control);
+}
+
+/* For readers: a kill counts from its store on, whether or not a writer has recorded it. */
+static void see_kills(struct control *control)
+{
+	size_t i;
+
+	for (i = 0; control->datapath && i < control->live.services_count; i++)
+		if (service_is_killed(control->datapath, control->live.services[i].slot))
+			control->live.services[i].latch = LATCH_KILLED;
+}
+
+static struct control *control_new(const struct place *place, struct errors *errors)
+{
+	struct control *control = calloc(1, sizeof(*control));
+
+	if (!control)
+		return NULL;
+	control->place = place;
+	control->errors = errors;
+	return control;
+}
+
+int control_open(const struct place *place, struct errors *errors, struct control **out)
+{
+	struct control *control = control_new(place, errors);
+	int error = control ? store_open_read(place->state, &control->store, errors) : -ENOMEM;
+
+	if (error == -ENOENT)
+		error = 0;
+	if (!error)
+		error = load_all(control);
+	if (error) {
+		control_close(control);
+	} else {
+		see_kills(control);
+		*out = control;
+	}
+	return error;
+}
+
+int control_open_write(const struct place *place, const struct actor *actor, struct errors *errors,
+		       struct control **out)
+{
+	struct control *control = control_new(place, errors);
+	int error;
+
+	if (!control)
+		return -ENOMEM;
+	control->writing = true;
+	error = store_open_write(place->state, place->wait_ms, actor, &control->store, errors);
+	if (!error)
+		error = load_all(control);
+	if (!error)
+		error = record_kills(control);
+	if (error)
+		control_close(control);
+	else
+		*out = control;
+	return error;
+}
+
+void control_close(struct control *control)
+{
+	size_t i;
+
+	if (!control)
+		return;
+	for (i = 0; i < control->touched_count; i++)
+		free(control->touched[i]);
+	datapath_close(control->datapath);
+	live_release(&control->live);
+	policy_free(control->policy);
+	revision_release(&control->revision);
+	store_close(control->store);
+	free(control->touched);
+	free(control->lifted);
+	free(control);
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A box as commands and the daemon see it: the store, the desired state, what is live, the kernel's maps; and the
+ * one way in which a change becomes effective (control_publish()).
+ */
+#ifndef XDP_CANARY_CONTROL_H
+#define XDP_CANARY_CONTROL_H
+
+#include "datapath/publish.h"
+#include "policy/policy.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Where a box keeps itself; the same for all commands. */
+struct place {
+	const char *state; /* directory of store, lock, secret */
+	const char *pins;  /* directory on a bpffs */
+	uint64_t wait_ms;  /* for the writer lock */
+};
+
+struct control {
+	const struct place *place;
+	struct errors *errors;
+	struct store *store;	 /* NULL: nothing was ever stored */
+	struct revision revision; /* number 0: no desired state yet */
+	struct policy *policy;	 /* of the revision; empty, with defaults, before the first */
+	struct live live;
+	struct datapath *datapath; /* NULL: nothing is loaded */
+	bool writing;
+	bool touched_all;      /* control_touch() */
+	char **touched;
+	size_t touched_count;
+	uint32_t *lifted; /* slots: control_lift_latch() */
+	size_t lifted_count;
+	size_t published; /* services that control_publish() gave a new view */
+};
+
+/* For reading: works with no store, no maps, no privileges as far as files allow. */
+int control_open(const struct place *place, struct errors *errors, struct control **out);
+/* For writing: takes the lock, loads, records kills that were made without the store. */
+int control_open_write(const struct place *place, const struct actor *actor, struct errors *errors,
+		       struct control **out);
+void control_close(struct control *control);
+/* Reads `live` again after store changes of one's own. */
+int control_reload_live(struct control *control);
+/* Makes @policy the desired state in memory; takes it over. */
+void control_set_policy(struct control *control, struct policy *policy);
+
+/* ---- publish.c ---- */
+
+/* control_publish() compiles the services that were touched, or are behind. NULL: all. */
+int control_touch(struct control *control, const char *service);
+bool control_is_touched(const struct control *control, const char *service);
+/* Takes the service's latch back, a kill in the kernel too once the new view is shown. Reads `live` again. */
+int control_lift_latch(struct control *control, const char *service);
+
+/* Loads the maps where they are not (after a boot, or at the first apply). */
+int control_load(struct control *control);
+/*
+ * Makes everything that store and policy say effective, as one commit: numbers names, compiles what has changed,
+ * fills free views, commits the store, shows the views, waits for grace. Services whose kernel side is behind the
+ * store (a writer died, or a boot) are published again. Without loaded maps it only commits.
+ */
+int control_publish(struct control *control);
+
+/* ---- effective.c ---- */
+
+/* Parts per million that canary @cohort has of rule @rule now: latch, live share, base share. */
+uint32_t effective_share(const struct control *control, const struct service *service, size_t rule, size_t cohort);
+/* 0 for the control's rest as well: 10^6 minus the canaries' effective shares. */
+uint32_t effective_control_share(const struct control *control, const struct service *service, size_t rule);
+/* A latch holds every canary of the service (killed) or one of them at control. */
+bool service_is_latched(const struct control *control, const struct service *service);
+
+/* ---- resolve.c ---- */
+
+struct next_hop_query backend_query(const struct service *service, const struct backend *backend);
+bool backend_has_own_source(const struct service *service, const struct backend *backend);
+/* Asks for the next hops of every published backend again and writes those that changed; *@unresolved counts. */
+int control_refresh_next_hops(struct control *control, struct next_hops *next_hops, size_t *unresolved);
+/* The same until all are resolved or @milliseconds have passed; a warning for each that is not. */
+int control_await_next_hops(struct control *control, uint64_t milliseconds);
+
+/* ---- attach.c ---- */
+
+/* Attaches one interface in the mode that the policy says, native where it says nothing. */
+int control_attach(struct control *control, const char *name, uint32_t slot);
+/* Attaches every interface of the policy that is to be; detaches none. */
+int control_attach_wanted(struct control *control);
+/* Is it there, in this network namespace? */
+bool interface_exists(const char *name);
+/* The interface's counter slot. */
+const struct live_interface *live_interface_of(const struct live *live, const char *name);
+
+/* ---- secret.c ---- */
+
+/* STATE/secret, or the policy's secret_file. malloc()ed. */
+char *secret_path(const struct place *place, const struct policy *policy);
+/* Reads it; with @make it is made where it is absent (0600). */
+int secret_read(const char *path, bool make, struct siphash_key *out, struct errors *errors);
+
+/* ---- numbers.c ---- */
+
+struct view_numbers {
+	uint32_t rule_groups[RULES_MAX];
+	uint32_t no_rule_group;
+	uint8_t lanes[COHORTS_MAX];
+	uint16_t *backend_numbers; /* in the order of the cohorts' backends */
+	uint32_t *backend_counters;
+	size_t backends_count;
+};
+
+/* Numbers of all names of a service; new ones are given (and their counters zeroed) where @control writes. */
+int numbers_of(struct control *control, const struct service *service, struct view_numbers *out);
+void view_numbers_release(struct view_numbers *numbers);
+/* Gives back the numbers of names that the service no longer has. */
+int numbers_free(struct control *control, const struct service *service);
+
+#endif

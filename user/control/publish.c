@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * From names to the kernel, as one commit. The order (docs/architecture.md, "A write"): compile, fill free views,
+ * commit the store, one store to show each. A writer that died in between left the store ahead of the kernel or
+ * the kernel untouched; comparing epochs finds the first, and nothing has to be done about the second.
+ */
+#include "control/control.h"
+
+#include "allocation.h"
+#include "observe/baseline.h"
+#include "util/text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+int control_touch(struct control *control, const char *service)
+{
+	char **grown;
+
+	if (!service) {
+		control->touched_all = true;
+		return 0;
+	}
+	grown = reallocarray(control->touched, control->touched_count + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	control->touched = grown;
+	grown[control->touched_count] = strdup(service);
+	if (!grown[control->touched_count])
+		return -ENOMEM;
+	control->touched_count++;
+	return 0;
+}
+
+int control_lift_latch(struct control *control, const char *service)
+{
+	const struct live_service *live = live_service_of(&control->live, service);
+	uint32_t *grown;
+	int error;
+
+	if (!live)
+		return 0;
+	grown = reallocarray(control->lifted, control->lifted_count + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	control->lifted = grown;
+	grown[control->lifted_count++] = live->slot;
+	error = store_set_latch(control->store, service, LATCH_NONE, control->errors);
+	return error ? error : control_reload_live(control);
+}
+
+bool control_is_touched(const struct control *control, const char *service)
+{
+	size_t i;
+
+	if (control->touched_all)
+		return true;
+	for (i = 0; i < control->touched_count; i++)
+		if (!strcmp(control->touched[i], service))
+			return true;
+	return false;
+}
+
+static int read_secret(struct control *control, struct siphash_key *secret)
+{
+	char *path = secret_path(control->place, control->policy);
+	int error = path ? secret_read(path, true, secret, control->errors) : -ENOMEM;
+
+	if (!error && control->datapath &&
+	    datapath_box(control->datapath)->secret_fingerprint != secret_fingerprint(*secret))
+		error = errors_add_code(control->errors, EINVAL, path,
+					"put the old one back, or detach, remove the pins and attach again: every client is then decided anew",
+					"the secret is not the one that the loaded program has");
+	free(path);
+	return error;
+}
+
+int control_load(struct control *control)
+{
+	struct siphash_key secret;
+	int error = read_secret(control, &secret);
+
+	if (error || control->datapath)
+		return error;
+	control->touched_all = true;
+	return datapath_create(control->place->pins, &control->policy->limits, secret, &control->datapath,
+			       control->errors);
+}
+
+/* ---- the input of a compilation ---- */
+
+static uint64_t monotonic_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+/* The pins of a service that still hold, as the kernel takes them. malloc()ed. */
+static struct pin *pins_of(const struct control *control, const struct service *service, size_t *count)
+{
+	struct pin *pins = calloc(control->live.pins_count + 1, sizeof(*pins));
+	uint64_t now = time_now_ns();
+	size_t i;
+
+	*count = 0;
+	for (i = 0; pins && i < control->live.pins_count; i++) {
+		const struct live_pin *live = &control->live.pins[i];
+		int cohort;
+
+		if (strcmp(live->service, service->name) || (live->expires_ns && live->expires_ns <= now))
+			continue;
+		cohort = service_cohort(service, live->cohort);
+		if (cohort < 0)
+			continue;
+		if (service_is_latched(control, service))
+			cohort = 0;
+		pins[(*count)++] = (struct pin){
+			.client = prefix_shorten(&live->client, service->prefix4, service->prefix6),
+			.cohort = cohort,
+			.expires = live->expires_ns ? monotonic_now() + (live->expires_ns - now) : PIN_FOREVER,
+			.until = live->expires_ns,
+		};
+	}
+	return pins;
+}
+
+static void input_shares(const struct control *control, const struct service *service,
+			 struct compile_input *input)
+{
+	size_t rule, cohort;
+
+	for (rule = 0; rule < service->rules_count; rule++)
+		for (cohort = 1; cohort < service->cohorts_count; cohort++)
+			input->share_ppm[rule][cohort] = effective_share(control, service, rule, cohort);
+}
+
+static int make_input(struct control *control, const struct service *service, struct view_numbers *numbers,
+		      struct pin **pins, struct compile_input *input)
+{
+	int error = numbers_of(control, service, numbers);
+
+	if (error)
+		return error;
+	*input = (struct compile_input){
+		.service = service,
+		.no_rule_group = numbers->no_rule_group,
+		.backend_numbers = numbers->backend_numbers,
+		.backend_counters = numbers->backend_counters,
+		.secret_fingerprint =
+			control->datapath ? datapath_box(control->datapath)->secret_fingerprint : 0,
+	};
+	memcpy(input->rule_groups, numbers->rule_groups, sizeof(input->rule_groups));
+	memcpy(input->lanes, numbers->lanes, sizeof(input->lanes));
+	*pins = pins_of(control, service, &input->pins_count);
+	input->pins = *pins;
+	if (!*pins)
+		return -ENOMEM;
+	input_shares(control, service, input);
+	return 0;
+}
+
+/* ---- one service ---- */
+
+static struct next_hop *ask_next_hops(struct control *control, struct next_hops *next_hops,
+				      const struct compile_input *input, size_t count)
+{
+	const struct service *service = input->service;
+	struct next_hop *hops = calloc(count + 1, sizeof(*hops));
+	size_t cohort, i, index = 0;
+
+	for (i = 0; hops && i < count; i++)
+		hops[i].state = NEXT_HOP_NO_ROUTE;
+	for (cohort = 0; hops && cohort < service->cohorts_count; cohort++)
+		for (i = 0; i < service->cohorts[cohort].backends_count; i++, index++) {
+			struct next_hop_query query =
+				backend_query(service, &service->cohorts[cohort].backends[i]);
+
+			if (next_hops_query(next_hops, &query, &hops[input->backend_numbers[index]],
+					    control->errors)) {
+				free(hops);
+				return NULL;
+			}
+		}
+	return hops;
+}
+
+static int stage_view(struct control *control, struct publication *publication, struct next_hops *next_hops,
+		      const struct compile_input *input, struct view_image *image,
+		      const struct live_service *live)
+{
+	struct next_hop *hops;
+	int error = compile_rings(input, image);
+
+	if (error)
+		return error;
+	hops = ask_next_hops(control, next_hops, input, image->backends_count);
+	if (!hops)
+		return -EIO;
+	error = publication_stage(publication, live->slot, live->name, image, live->epoch, hops,
+				  control->errors);
+	free(hops);
+	control->published += !error;
+	return error;
+}
+
+/* Does the kernel show what the store has last committed? Not after a boot, or where a writer died. */
+static bool is_shown(const struct control *control, const struct live_service *live)
+{
+	const struct view *view = datapath_view(control->datapath, live->slot);
+
+	return view && view->epoch == live->epoch && view->content == live->digest;
+}
+
+/* Limits may have changed since the maps were made. */
+static uint32_t service_limit(const struct control *control)
+{
+	return control->datapath ? control->datapath->maps[MAP_CELLS].entries : control->policy->limits.services;
+}
+
+/* Packets still reach a service in the slot, which this write may be about to remove. */
+static bool slot_is_busy(uint32_t slot, const void *data)
+{
+	const struct control *control = data;
+
+	return control->datapath && datapath_view(control->datapath, slot);
+}
+
+static int publish_service(struct control *control, struct publication *publication,
+			   struct next_hops *next_hops, const struct service *service)
+{
+	struct live_service live;
+	struct view_numbers numbers = { 0 };
+	struct compile_input input;
+	struct view_image image = { 0 };
+	struct pin *pins = NULL;
+	int error;
+
+	error = store_add_service(control->store, service->name, service_limit(control), slot_is_busy, control, &live,
+				  control->errors);
+	if (!error && control->datapath && live.slot >= service_limit(control))
+		error = errors_add_code(control->errors, ENOSPC, service->name,
+					"raise `limits.services` and make the maps anew",
+					"its place, %u, is beyond what the maps have room for", live.slot);
+	if (error)
+		return error;
+	if (!control_is_touched(control, service->name) &&
+	    (!control->datapath || is_shown(control, &live)))
+		return 0;
+	error = make_input(control, service, &numbers, &pins, &input);
+	if (!error)
+		error = compile_view(&input, &image);
+	if (error)
+		goto out;
+	if (!live.epoch || image.content != live.digest) {
+		live.epoch++;
+		live.digest = image.content;
+		error = store_set_epoch(control->store, service->name, live.epoch, image.content,
+					control->errors);
+		if (!error)
+			error = numbers_free(control, service);
+		if (!error)
+			error = baseline_record(control, service);
+	}
+	if (!error && control->datapath && !is_shown(control, &live))
+		error = stage_view(control, publication, next_hops, &input, &image, &live);
+out:
+	view_image_release(&image);
+	view_numbers_release(&numbers);
+	free(pins);
+	return error;
+}
+
+/* ---- the box ---- */
+
+static int stage_vips(struct control *control, struct publication *publication)
+{
+	const struct policy *policy = control->policy;
+	struct vip_entry *entries;
+	size_t service, i, count = 0;
+	int error;
+
+	for (service = 0; service < policy->services_count; service++)
+		count += policy->services[service].vips_count;
+	entries = calloc(count + 1, sizeof(*entries));
+	if (!entries)
+		return -ENOMEM;
+	for (service = count = 0; service < policy->services_count; service++) {
+		const struct live_service *live =
+			live_service_of(&control->live, policy->services[service].name);
+
+		for (i = 0; live && i < policy->services[service].vips_count; i++)
+			entries[count++] = (struct vip_entry){
+				.vip = policy->services[service].vips[i],
+				.service = live->slot,
+			};
+	}
+	error = publication_stage_vips(publication, entries, count, control->errors);
+	free(entries);
+	return error;
+}
+
+/* Slots that packets can still reach and no service of the policy has any more. */
+static int stage_removals(struct control *control, struct publication *publication)
+{
+	uint32_t slot, slots = control->datapath->maps[MAP_CELLS].entries;
+	bool *used = calloc(slots, sizeof(*used));
+	int error = used ? 0 : -ENOMEM;
+	size_t i;
+
+	for (i = 0; used && i < control->policy->services_count; i++) {
+		const struct live_service *live =
+			live_service_of(&control->live, control->policy->services[i].name);
+
+		if (live && live->slot < slots)
+			used[live->slot] = true;
+	}
+	for (slot = 0; slot < slots && !error; slot++)
+		if (!used[slot] && datapath_view(control->datapath, slot))
+			error = publication_stage_removal(publication, slot);
+	free(used);
+	return error;
+}
+
+/* Kills outlive a boot: the cell is stored before the service can be seen. */
+static void set_kills(const struct control *control)
+{
+	size_t i;
+
+	for (i = 0; i < control->live.services_count; i++)
+		if (control->live.services[i].latch == LATCH_KILLED)
+			service_kill(control->datapath, control->live.services[i].slot);
+}
+
+/*
+ * After the new views are shown. Only what this writer was asked to lift: any other kill that the store does not know
+ * was made while it wrote, and stands.
+ */
+static void lift_kills(const struct control *control)
+{
+	size_t i;
+
+	for (i = 0; i < control->lifted_count; i++)
+		service_lift_kill(control->datapath, control->lifted[i]);
+}
+
+static int stage_all(struct control *control, struct publication *publication, struct next_hops *next_hops)
+{
+	size_t i;
+	int error = 0;
+
+	for (i = 0; i < control->policy->services_count && !error; i++)
+		error = publish_service(control, publication, next_hops, &control->policy->services[i]);
+	if (!error)
+		error = control_reload_live(control);
+	if (error || !control->datapath)
+		return error;
+	error = stage_vips(control, publication);
+	return error ? error : stage_removals(control, publication);
+}
+
+int control_publish(struct control *control)
+{
+	struct publication *publication = NULL;
+	struct next_hops *next_hops = NULL;
+	int error = 0;
+
+	if (control->datapath) {
+		struct siphash_key secret;
+
+		error = read_secret(control, &secret);
+		if (!error)
+			error = publication_begin(control->datapath, &publication, control->errors);
+		if (!error)
+			error = next_hops_open(&next_hops, control->errors);
+	}
+	if (!error)
+		error = stage_all(control, publication, next_hops);
+	if (!error)
+		error = store_commit(control->store, control->errors);
+	if (!error && control->datapath) {
+		set_kills(control);
+		error = publication_show(publication, control->errors);
+		lift_kills(control);
+	}
+	next_hops_close(next_hops);
+	publication_end(publication);
+	return error;
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Next hops of the backends in force: asked from the kernel, written where they differ. */
+#include "control/control.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AWAIT_STEP_MS 20
+
+struct next_hop_query backend_query(const struct service *service, const struct backend *backend)
+{
+	return (struct next_hop_query){
+		.address = backend->address,
+		.via = backend->via,
+		.interface = backend->interface,
+		.mac = backend->has_mac ? backend->mac : NULL,
+		.on_link = service->steer == STEER_L2,
+	};
+}
+
+bool backend_has_own_source(const struct service *service, const struct backend *backend)
+{
+	return (backend->address.family == 6 ? service->encap_source6 : service->encap_source4).family != 0;
+}
+
+struct refresh {
+	struct control *control;
+	struct next_hops *next_hops;
+	struct next_hop_change *changes;
+	size_t count, room;
+	size_t unresolved;
+	bool warn;
+};
+
+static int add_change(struct refresh *refresh, struct next_hop_change change)
+{
+	struct next_hop_change *grown;
+
+	if (refresh->count == refresh->room) {
+		refresh->room = refresh->room ? 2 * refresh->room : 16;
+		grown = reallocarray(refresh->changes, refresh->room, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		refresh->changes = grown;
+	}
+	refresh->changes[refresh->count++] = change;
+	return 0;
+}
+
+static void warn_unresolved(struct refresh *refresh, const struct service *service,
+			    const struct backend *backend, const struct next_hop *hop)
+{
+	char address[ADDRESS_TEXT_SIZE], object[NAME_SIZE + ADDRESS_TEXT_SIZE + 32];
+
+	snprintf(object, sizeof(object), "services/%s/backends/%s", service->name,
+		 address_format(&backend->address, address));
+	errors_warn(refresh->control->errors, NULL, object,
+		    "look at `ip route get` and `ip neigh`, or give it a `mac` and an `interface`",
+		    "its next hop is not known (%s): its packets are dropped as no_next_hop",
+		    next_hop_state_name(hop->state));
+}
+
+static int refresh_backend(struct refresh *refresh, const struct service *service,
+			   const struct backend *backend, struct backend_line *line)
+{
+	struct next_hop_query query = backend_query(service, backend);
+	bool own_source = backend_has_own_source(service, backend);
+	struct next_hop hop;
+	int error = next_hops_query(refresh->next_hops, &query, &hop, refresh->control->errors);
+
+	if (error)
+		return error;
+	if (hop.state != NEXT_HOP_RESOLVED) {
+		refresh->unresolved++;
+		if (refresh->warn)
+			warn_unresolved(refresh, service, backend, &hop);
+	}
+	/* A neighbour that is being asked again keeps its old answer: it is most likely still right. */
+	if (hop.state == NEXT_HOP_RESOLVING || next_hop_is_current(line, &hop, own_source))
+		return 0;
+	return add_change(refresh, (struct next_hop_change){ line, hop, own_source });
+}
+
+static int refresh_service(struct refresh *refresh, const struct service *service)
+{
+	struct control *control = refresh->control;
+	const struct live_service *live = live_service_of(&control->live, service->name);
+	const struct view *view = live ? datapath_view(control->datapath, live->slot) : NULL;
+	char address[ADDRESS_TEXT_SIZE];
+	size_t cohort, i;
+	uint32_t number;
+	int error = 0;
+
+	if (!view || view->epoch != live->epoch)
+		return 0;
+	for (cohort = 0; cohort < service->cohorts_count && !error; cohort++)
+		for (i = 0; i < service->cohorts[cohort].backends_count && !error; i++) {
+			const struct backend *backend = &service->cohorts[cohort].backends[i];
+
+			error = store_find_number(control->store, NUMBER_BACKEND, service->name,
+						  address_format(&backend->address, address), &number,
+						  control->errors);
+			if (!error && number < view->backends_count)
+				error = refresh_backend(refresh, service, backend,
+							datapath_backend(control->datapath, view, number));
+		}
+	return error;
+}
+
+static int refresh_all(struct refresh *refresh)
+{
+	struct control *control = refresh->control;
+	size_t i;
+	int error = 0;
+
+	for (i = 0; i < control->policy->services_count && !error; i++)
+		error = refresh_service(refresh, &control->policy->services[i]);
+	if (!error && refresh->count)
+		error = next_hops_write(control->datapath, refresh->changes, refresh->count, control->errors);
+	free(refresh->changes);
+	return error;
+}
+
+int control_refresh_next_hops(struct control *control, struct next_hops *next_hops, size_t *unresolved)
+{
+	struct refresh refresh = { .control = control, .next_hops = next_hops };
+	int error = refresh_all(&refresh);
+
+	*unresolved = refresh.unresolved;
+	return error;
+}
+
+int control_await_next_hops(struct control *control, uint64_t milliseconds)
+{
+	struct refresh last = { .control = control, .warn = true };
+	struct next_hops *next_hops;
+	size_t unresolved;
+	uint64_t waited;
+	int error = next_hops_open(&next_hops, control->errors);
+
+	if (error)
+		return error;
+	for (waited = 0;; waited += AWAIT_STEP_MS) {
+		error = control_refresh_next_hops(control, next_hops, &unresolved);
+		if (error || !unresolved || waited >= milliseconds)
+			break;
+		poll(NULL, 0, AWAIT_STEP_MS);
+	}
+	last.next_hops = next_hops;
+	if (!error && unresolved)
+		error = refresh_all(&last);
+	next_hops_close(next_hops);
+	return error;
+}
