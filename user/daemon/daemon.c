@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One thread, one loop (sd-event): a round a second, netlink in between, HTTP as it comes. Each task opens the state
+ * for itself, and takes the writer lock only while it writes, so that commands never wait long for the daemon.
+ */
+#include "daemon/daemon.h"
+
+#include "daemon/http.h"
+#include "observe/metrics.h"
+#include "util/log.h"
+#include "util/text.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#define ROUND_US 1000000ULL
+#define REFRESH_ROUNDS 15 /* next hops are asked again, whatever netlink said */
+#define NETLINK_SETTLE_US 50000ULL
+
+struct daemon {
+	const struct place *place;
+	const struct actor *actor;
+	sd_event *event;
+	struct next_hops *next_hops;
+	sd_event_source *refresh; /* one shot, soon after netlink said something */
+	struct http *http;
+	char *listen; /* what http listens at */
+	struct daemon_facts facts;
+	uint64_t revision; /* last seen */
+	uint64_t rounds;
+};
+
+/* ---- tasks ---- */
+
+/* Logs and forgets what a task complained of. */
+static void end_task(struct daemon *daemon, struct errors *errors, int error)
+{
+	if (error && error != -EBUSY)
+		daemon->facts.store_errors++;
+	log_errors(errors);
+	errors_free(errors);
+}
+
+/* After a boot, or when an interface came back: maps, views and links as the store has them. */
+static int restore(struct control *control)
+{
+	int error;
+
+	if (!control->revision.number && !control->live.interfaces_count)
+		return 0;
+	error = control_load(control);
+	if (!error)
+		error = control_publish(control);
+	return error ? error : control_attach_wanted(control);
+}
+
+static bool has_ended_pin(const struct control *control, uint64_t now)
+{
+	size_t i;
+
+	for (i = 0; i < control->live.pins_count; i++)
+		if (control->live.pins[i].expires_ns && control->live.pins[i].expires_ns <= now)
+			return true;
+	return false;
+}
+
+/* The kernel has let them go by its own clock; here they leave the store and the view. */
+static int drop_ended_pins(struct control *control, uint64_t now)
+{
+	size_t i;
+	int error = 0;
+
+	for (i = 0; i < control->live.pins_count && !error; i++) {
+		const struct live_pin *pin = &control->live.pins[i];
+
+		if (!pin->expires_ns || pin->expires_ns > now)
+			continue;
+		error = store_drop_pin(control->store, pin->service, &pin->client, control->errors);
+		if (!error)
+			control->touched_all = true;
+	}
+	return error ? error : control_reload_live(control);
+}
+
+/* Whether an interface that is to be attached is not, though it is there. */
+static bool needs_attaching(const struct control *control)
+{
+	size_t i;
+
+	for (i = 0; i < control->live.interfaces_count && !control->live.detached; i++)
+		if (control->live.interfaces[i].attached &&
+		    link_state(control->place->pins, control->live.interfaces[i].name) == NOT_ATTACHED &&
+		    interface_exists(control->live.interfaces[i].name))
+			return true;
+	return false;
+}
+
+/* Next hops, pins and links, under the writer lock. */
+static void maintain(struct daemon *daemon)
+{
+	struct errors *errors = errors_new();
+	uint64_t now = time_now_ns();
+	struct control *control;
+	size_t unresolved;
+	int error = control_open_write(daemon->place, daemon->actor, errors, &control);
+
+	if (error)
+		goto out;
+	if (has_ended_pin(control, now))
+		error = drop_ended_pins(control, now);
+	if (!error && (control->touched_all || needs_attaching(control)))
+		error = restore(control);
+	if (!error && control->datapath && daemon->next_hops)
+		error = control_refresh_next_hops(control, daemon->next_hops, &unresolved);
+	control_close(control);
+out:
+	end_task(daemon, errors, error);
+}
+
+/* @listen NULL: off. */
+static int listen_at(struct daemon *daemon, const char *listen, struct errors *errors);
+
+/* What commands have changed since the last round. Without a change it reads one row. */
+static void look_at_store(struct daemon *daemon)
+{
+	struct errors *errors = errors_new();
+	struct revision *newest = NULL;
+	struct control *control = NULL;
+	struct store *store = NULL;
+	size_t count = 0;
+	int error = store_open_read(daemon->place->state, &store, errors);
+
+	if (!error)
+		error = store_history(store, 1, &newest, &count, errors);
+	if (!error && count && newest->number != daemon->revision) {
+		error = control_open(daemon->place, errors, &control);
+		if (!error) {
+			daemon->revision = newest->number;
+			error = listen_at(daemon, control->policy->metrics_listen, errors);
+		}
+		control_close(control);
+	}
+	if (count)
+		revision_release(newest);
+	free(newest);
+	store_close(store);
+	end_task(daemon, errors, error == -ENOENT ? 0 : error);
+}
+
+/* ---- /metrics ---- */
+
+static int render_page(void *data, char **text, size_t *length)
+{
+	struct daemon *daemon = data;
+	struct errors *errors = errors_new();
+	struct control *control;
+	int error = control_open(daemon->place, errors, &control);
+
+	if (!error) {
+		error = metrics_render(control, &daemon->facts, text, length);
+		control_close(control);
+	}
+	end_task(daemon, errors, error);
+	return error;
+}
+
+static int listen_at(struct daemon *daemon, const char *listen, struct errors *errors)
+{
+	int error;
+
+	if (daemon->listen && listen && !strcmp(daemon->listen, listen))
+		return 0;
+	http_stop(daemon->http);
+	daemon->http = NULL;
+	free(daemon->listen);
+	daemon->listen = NULL;
+	if (!listen)
+		return 0;
+	error = http_start(daemon->event, listen, render_page, daemon, &daemon->http, errors);
+	if (error)
+		return error;
+	daemon->listen = strdup(listen);
+	log_note("metrics are at http://%s/metrics", listen);
+	return 0;
+}
+
+/* ---- the loop ---- */
+
+static int on_refresh(sd_event_source *source, uint64_t time, void *data)
+{
+	(void)source;
+	(void)time;
+	maintain(data);
+	return 0;
+}
+
+static int on_netlink(sd_event_source *source, int fd, uint32_t events, void *data)
+{
+	struct daemon *daemon = data;
+	uint64_t now;
+
+	(void)source;
+	(void)fd;
+	(void)events;
+	if (!next_hops_changed(daemon->next_hops))
+		return 0;
+	sd_event_now(daemon->event, CLOCK_MONOTONIC, &now);
+	sd_event_source_set_time(daemon->refresh, now + NETLINK_SETTLE_US);
+	return sd_event_source_set_enabled(daemon->refresh, SD_EVENT_ONESHOT);
+}
+
+static void run_round(struct daemon *daemon)
+{
+	uint64_t before = daemon->revision;
+
+	daemon->facts.last_loop_ns = time_now_ns();
+	look_at_store(daemon);
+	if (daemon->revision != before || daemon->rounds % REFRESH_ROUNDS == 0)
+		maintain(daemon);
+	http_tick(daemon->http);
+	daemon->rounds++;
+	sd_notify(0, "WATCHDOG=1");
+}
+
+static int on_round(sd_event_source *source, uint64_t time, void *data)
+{
+	struct daemon *daemon = data;
+
+	run_round(daemon);
+	sd_event_source_set_time(source, time + ROUND_US);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *signal, void *data)
+{
+	struct daemon *daemon = data;
+
+	(void)source;
+	(void)signal;
+	sd_notify(0, "STOPPING=1");
+	return sd_event_exit(daemon->event, 0);
+}
+
+/* The log is the journal's or stderr's, and the secret is read anew by every writer: nothing is kept open. */
+static int on_reopen(sd_event_source *source, const struct signalfd_siginfo *signal, void *data)
+{
+	(void)source;
+	(void)signal;
+	(void)data;
+	log_note("reopened");
+	return 0;
+}
+
+static int add_sources(struct daemon *daemon)
+{
+	sigset_t signals;
+	uint64_t now;
+	int error;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	sd_event_now(daemon->event, CLOCK_MONOTONIC, &now);
+	error = sd_event_add_signal(daemon->event, NULL, SIGTERM, on_stop, daemon);
+	if (error >= 0)
+		error = sd_event_add_signal(daemon->event, NULL, SIGINT, on_stop, daemon);
+	if (error >= 0)
+		error = sd_event_add_signal(daemon->event, NULL, SIGHUP, on_reopen, daemon);
+	if (error >= 0)
+		error = sd_event_add_time(daemon->event, NULL, CLOCK_MONOTONIC, now + ROUND_US, 0, on_round, daemon);
+	if (error >= 0)
+		error = sd_event_add_time(daemon->event, &daemon->refresh, CLOCK_MONOTONIC, 0, 0, on_refresh, daemon);
+	if (error >= 0)
+		error = sd_event_source_set_enabled(daemon->refresh, SD_EVENT_OFF);
+	if (error >= 0)
+		error = sd_event_add_io(daemon->event, NULL, next_hops_fd(daemon->next_hops), EPOLLIN, on_netlink,
+					daemon);
+	return error < 0 ? error : 0;
+}
+
+static void restore_at_start(struct daemon *daemon)
+{
+	struct errors *errors = errors_new();
+	struct control *control;
+	int error = control_open_write(daemon->place, daemon->actor, errors, &control);
+
+	if (!error) {
+		error = restore(control);
+		control_close(control);
+	}
+	end_task(daemon, errors, error);
+}
+
+int daemon_run(const struct place *place, const struct actor *actor, bool once, struct errors *errors)
+{
+	struct daemon daemon = { .place = place, .actor = actor };
+	int error = next_hops_open(&daemon.next_hops, errors);
+
+	if (!error && sd_event_new(&daemon.event) < 0)
+		error = errors_add_code(errors, ENOMEM, "daemon", "try again", "cannot make an event loop");
+	if (error)
+		goto out;
+	restore_at_start(&daemon);
+	run_round(&daemon);
+	if (once)
+		goto out;
+	error = add_sources(&daemon);
+	if (error) {
+		errors_add_code(errors, -error, "daemon", "try again", "cannot set up the event loop: %s",
+				strerror(-error));
+		goto out;
+	}
+	sd_notify(0, "READY=1");
+	error = sd_event_loop(daemon.event);
+out:
+	http_stop(daemon.http);
+	free(daemon.listen);
+	sd_event_source_disable_unref(daemon.refresh);
+	sd_event_unref(daemon.event);
+	next_hops_close(daemon.next_hops);
+	return error;
+}
