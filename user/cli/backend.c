@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* backend list: who serves, and whether the kernel knows the way there. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* One command's view of the box: the routes are asked where the kernel's line knows nothing. */
+struct lister {
+	struct control *control;
+	struct next_hops *next_hops; /* NULL: cannot be asked */
+	json_t *list;
+};
+
+static const struct backend_line *
+line_of(const struct control *control, const struct service *service, const struct backend *backend)
+{
+	const struct live_service *live = live_service_of(&control->live, service->name);
+	const struct view *view;
+	char address[ADDRESS_TEXT_SIZE];
+	uint32_t number;
+
+	if (!control->datapath || !control->store || !live)
+		return NULL;
+	view = datapath_view(control->datapath, live->slot);
+	address_format(&backend->address, address);
+	if (!view || store_find_number(control->store, NUMBER_BACKEND, service->name, address,
+				       &number, NULL))
+		return NULL;
+	return number < view->backends_count ? datapath_backend(control->datapath, view, number)
+					     : NULL;
+}
+
+/* What packets meet now; where that is nothing, why. */
+static const char *next_hop_of(const struct lister *lister, const struct service *service,
+			       const struct backend *backend)
+{
+	const struct backend_line *line = line_of(lister->control, service, backend);
+	struct next_hop_query query = backend_query(service, backend);
+	struct next_hop hop;
+
+	if (!line)
+		return "unknown";
+	if (line->next_hop & NEXT_HOP_VALID)
+		return next_hop_state_name(NEXT_HOP_RESOLVED);
+	if (!lister->next_hops || next_hops_query(lister->next_hops, &query, &hop, NULL))
+		return "unknown";
+	/* The daemon, or the next command, writes it down. */
+	if (hop.state == NEXT_HOP_RESOLVED)
+		hop.state = NEXT_HOP_RESOLVING;
+	return next_hop_state_name(hop.state);
+}
+
+static void add_backend(struct lister *lister, const struct service *service,
+			const struct cohort *cohort, const struct backend *backend)
+{
+	char address[ADDRESS_TEXT_SIZE];
+
+	json_array_append_new(lister->list,
+			      json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:b, s:b, s:s, s:n, s:n}",
+					"service", service->name, "cohort", cohort->name, "backend",
+					address_format(&backend->address, address), "weight",
+					backend->weight, "wish", "up", "health", "up", "serving",
+					backend->weight > 0, "flapping", 0, "next_hop",
+					next_hop_of(lister, service, backend), "idle_seconds",
+					"since"));
+}
+
+static void add_service(struct lister *lister, const struct service *service)
+{
+	for (size_t i = 0; i < service->cohorts_count; i++)
+		for (size_t j = 0; j < service->cohorts[i].backends_count; j++)
+			add_backend(lister, service, &service->cohorts[i],
+				    &service->cohorts[i].backends[j]);
+}
+
+static void say_list(const struct cli *cli, const json_t *list)
+{
+	static const char *const keys[] = {"service", "cohort", "backend", "next_hop"};
+	static const char *const headers[] = {"SERVICE",  "COHORT", "BACKEND",
+					      "NEXT HOP", "WEIGHT", NULL};
+	const json_t *entry;
+	struct table table;
+	size_t i;
+
+	table_begin(&table, headers);
+	json_array_foreach(list, i, entry)
+	{
+		for (size_t j = 0; j < 4; j++)
+			table_cell(&table, "%s",
+				   json_string_value(json_object_get(entry, keys[j])));
+		table_cell(&table, "%lld",
+			   (long long)json_integer_value(json_object_get(entry, "weight")));
+	}
+	table_end(cli, &table);
+}
+
+int command_backend_list(struct cli *cli)
+{
+	const struct service *only = NULL;
+	struct lister lister = {.list = json_array()};
+	int error = cli_open(cli, &lister.control);
+
+	if (!error && cli->words_count) {
+		only = cli_service(cli, lister.control, cli->words[0]);
+		error = only ? 0 : -ENOENT;
+	}
+	if (error)
+		goto out;
+	if (lister.control->datapath && next_hops_open(&lister.next_hops, NULL))
+		lister.next_hops = NULL;
+	for (size_t i = 0; i < lister.control->policy->services_count; i++)
+		if (!only || only == &lister.control->policy->services[i])
+			add_service(&lister, &lister.control->policy->services[i]);
+	if (cli->json)
+		cli_print_json(cli, json_pack("{s:s, s:O}", "cmd", "backend list", "backends",
+					      lister.list));
+	else
+		say_list(cli, lister.list);
+	next_hops_close(lister.next_hops);
+out:
+	json_decref(lister.list);
+	control_close(lister.control);
+	return error;
+}

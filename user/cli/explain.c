@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * explain: why a client goes where it goes. The loaded program itself is asked; with -f a configuration is, with
+ * nothing loaded.
+ */
+#include "allocation.h"
+#include "cli/cli.h"
+#include "config/config.h"
+#include "datapath/explain.h"
+#include "observe/snapshot.h"
+#include "util/text.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ASSUMED_PORT 40000
+#define ANY_PORT_PORT 80 /* of an any-port VIP, where none is named */
+
+/* Who answers, and what the answers are put into words with. */
+struct explainer {
+	struct cli *cli;
+	struct control *control;
+	const struct service *service;
+	const struct policy *policy;
+	int program; /* descriptor; -1: the image answers */
+	struct siphash_key secret;
+	struct view_image image; /* of -f */
+	const struct live_service *live;
+};
+
+/* ---- the flow in question ---- */
+
+/* "A", "A:PORT", "V6", "[V6]:PORT". *@port stays where none is given. */
+static int parse_client(const char *text, struct address *address, uint16_t *port)
+{
+	char copy[ADDRESS_TEXT_SIZE];
+	char *colon, *bracket;
+	uint64_t number;
+
+	if (strlen(text) >= sizeof(copy))
+		return -EINVAL;
+	strcpy(copy, text);
+	bracket = *copy == '[' ? strchr(copy, ']') : NULL;
+	colon = bracket ? (bracket[1] == ':' ? bracket + 1 : NULL) :
+			  (strchr(copy, ':') == strrchr(copy, ':') ? strchr(copy, ':') : NULL);
+	if (colon) {
+		if (text_integer(colon + 1, 1, 65535, &number))
+			return -EINVAL;
+		*port = number;
+		*colon = '\0';
+	}
+	if (!bracket)
+		return address_parse(copy, address);
+	if (bracket[1])
+		return -EINVAL;
+	*bracket = '\0';
+	return address_parse(copy + 1, address);
+}
+
+/* "ADDRESS:PORT/PROTO", as a VIP is written; '*' is no port to send to. */
+static int parse_destination(const char *text, struct flow *flow)
+{
+	char copy[ADDRESS_TEXT_SIZE];
+	char *slash;
+
+	if (strlen(text) >= sizeof(copy))
+		return -EINVAL;
+	strcpy(copy, text);
+	slash = strrchr(copy, '/');
+	if (!slash)
+		return -EINVAL;
+	*slash = '\0';
+	if (!strcmp(slash + 1, "tcp"))
+		flow->protocol = IPPROTO_TCP;
+	else if (!strcmp(slash + 1, "udp"))
+		flow->protocol = IPPROTO_UDP;
+	else
+		return -EINVAL;
+	flow->destination_port = 0;
+	if (parse_client(copy, &flow->destination, &flow->destination_port) || !flow->destination_port)
+		return -EINVAL;
+	return 0;
+}
+
+static const struct vip *vip_of_family(const struct service *service, uint8_t family)
+{
+	size_t i;
+
+	for (i = 0; i < service->vips_count; i++)
+		if (service->vips[i].address.family == family)
+			return &service->vips[i];
+	return NULL;
+}
+
+static int choose_destination(const struct explainer *explainer, struct flow *flow, const char *client)
+{
+	const char *to = cli_flag(explainer->cli, "--to");
+	const struct vip *vip;
+
+	if (to) {
+		if (parse_destination(to, flow))
+			return cli_usage(explainer->cli, "--to", "write ADDRESS:PORT/tcp or [V6]:PORT/udp",
+					 "%s is no destination", to);
+		if (flow->source.family == 6 && flow->destination.family == 4)
+			return errors_add(explainer->cli->errors, NULL, client, "name a VIP of its family",
+					  "an IPv6 client cannot reach %s", to);
+		return 0;
+	}
+	vip = vip_of_family(explainer->service, flow->source.family);
+	if (!vip && flow->source.family == 4 && strchr(client, ':') && strncmp(client, "::ffff:", 7) == 0)
+		vip = vip_of_family(explainer->service, 6);
+	if (!vip)
+		return errors_add(explainer->cli->errors, NULL, client, "name one with --to",
+				  "service %s has no IPv%u VIP", explainer->service->name, flow->source.family);
+	flow->destination = vip->address;
+	flow->destination_port = vip->port ? vip->port : ANY_PORT_PORT;
+	flow->protocol = vip->protocol;
+	return 0;
+}
+
+static int make_flow(const struct explainer *explainer, const char *client, struct flow *flow, bool *assumed)
+{
+	*flow = (struct flow){ 0 };
+	if (parse_client(client, &flow->source, &flow->source_port))
+		return errors_add(explainer->cli->errors, NULL, client,
+				  "write an address, ADDRESS:PORT or [V6]:PORT", "is no client");
+	*assumed = !flow->source_port;
+	if (*assumed)
+		flow->source_port = ASSUMED_PORT;
+	return choose_destination(explainer, flow, client);
+}
+
+/* ---- the answer ---- */
+
+/* A flow's answer with the names that belong to its numbers. */
+struct answer {
+	struct explanation e;
+	struct flow flow;
+	char client[ADDRESS_TEXT_SIZE], flow_text[3 * ADDRESS_TEXT_SIZE], backend[ADDRESS_TEXT_SIZE];
+	const struct rule *rule;
+	uint32_t share_ppm;	   /* of the cohort that the rule gave */
+	const struct cohort *slot; /* canary in whose slot the client is, or NULL */
+	bool enters;
+	uint32_t enters_at_ppm;
+	char interface[IF_NAMESIZE];
+	uint8_t mac[6];
+	bool has_next_hop;
+};
+
+static uint32_t share_of(const struct explainer *explainer, size_t rule, size_t cohort)
+{
+	if (explainer->control)
+		return cohort ? effective_share(explainer->control, explainer->service, rule, cohort) :
+				effective_control_share(explainer->control, explainer->service, rule);
+	return explainer->service->rules[rule].base_ppm[cohort];
+}
+
+/* The smallest share at which the client is in the canary in whose slot it is. */
+static void find_slot(const struct explainer *explainer, struct answer *answer)
+{
+	const struct service *service = explainer->service;
+	size_t i;
+
+	for (i = 1; i < service->cohorts_count; i++) {
+		const struct cohort *cohort = &service->cohorts[i];
+		uint64_t start = threshold(cohort->slot_start_ppm);
+		uint64_t end = threshold(cohort->slot_start_ppm + cohort->slot_ppm);
+		uint64_t offset = answer->e.hash - start;
+		uint32_t ppm;
+
+		if (answer->e.hash < start || answer->e.hash >= end)
+			continue;
+		answer->slot = cohort;
+		ppm = (offset * PPM >> 32) + 1;
+		while (ppm > 1 && threshold(ppm - 1) > offset)
+			ppm--;
+		while (threshold(ppm) <= offset)
+			ppm++;
+		answer->enters = ppm <= cohort->slot_ppm && answer->e.decision != REASON_HOLDOUT;
+		answer->enters_at_ppm = ppm;
+		return;
+	}
+}
+
+static void name_endpoint(const struct address *address, uint16_t port, char *out, size_t size)
+{
+	char text[ADDRESS_TEXT_SIZE];
+
+	address_format(address, text);
+	snprintf(out, size, address->family == 6 ? "[%s]:%u" : "%s:%u", text, port);
+}
+
+static void name_flow(const struct explainer *explainer, struct answer *answer)
+{
+	struct prefix whole = { answer->flow.source, answer->flow.source.family == 4 ? 32 : 128 };
+	struct prefix client = prefix_shorten(&whole, explainer->service->prefix4, explainer->service->prefix6);
+	char source[ADDRESS_TEXT_SIZE], destination[ADDRESS_TEXT_SIZE];
+
+	prefix_format(&client, answer->client);
+	name_endpoint(&answer->flow.source, answer->flow.source_port, source, sizeof(source));
+	name_endpoint(&answer->flow.destination, answer->flow.destination_port, destination,
+		      sizeof(destination));
+	snprintf(answer->flow_text, sizeof(answer->flow_text), "%s %s/%s", source, destination,
+		 answer->flow.protocol == IPPROTO_TCP ? "tcp" : "udp");
+}
+
+static void name_backend_of_image(const struct explainer *explainer, struct answer *answer)
+{
+	struct address address = { .family = 4 };
+	const struct backend_line *line = &explainer->image.backends[answer->e.backend];
+
+	if (line->flags & BACKEND_IPV6)
+		address.family = 6;
+	memcpy(address.bytes, line->address, sizeof(address.bytes));
+	address_format(&address, answer->backend);
+}
+
+static void name_backend_of_kernel(const struct explainer *explainer, struct answer *answer)
+{
+	const struct datapath *datapath = explainer->control->datapath;
+	const struct view *view = &map_array(datapath, MAP_VIEWS, struct view)[answer->e.view];
+	const struct backend_line *line = datapath_backend(datapath, view, answer->e.backend);
+	struct address address = { .family = line->flags & BACKEND_IPV6 ? 6 : 4 };
+
+	memcpy(address.bytes, line->address, sizeof(address.bytes));
+	address_format(&address, answer->backend);
+	answer->has_next_hop = (line->next_hop & NEXT_HOP_VALID) && if_indextoname(line->ifindex, answer->interface);
+	memcpy(answer->mac, &line->next_hop, sizeof(answer->mac));
+}
+
+static int check_service(const struct explainer *explainer, const struct answer *answer)
+{
+	const char *why = reason_name(answer->e.reason);
+
+	if (!answer->e.has_service)
+		return errors_add(explainer->cli->errors, NULL, answer->flow_text, "look at `service show`",
+				  "the loaded program passes it on: %s", why);
+	if (explainer->live && answer->e.service != explainer->live->slot)
+		return errors_add(explainer->cli->errors, NULL, answer->flow_text, "look at `service list`",
+				  "it is for another service than %s", explainer->service->name);
+	return 0;
+}
+
+static int ask(const struct explainer *explainer, const char *client, struct answer *answer, bool *assumed)
+{
+	int error = make_flow(explainer, client, &answer->flow, assumed);
+
+	if (error)
+		return error;
+	name_flow(explainer, answer);
+	if (explainer->program < 0) {
+		decide(&explainer->image, explainer->secret, &answer->flow, &answer->e);
+	} else {
+		error = explainer_run(explainer->program, &answer->flow, &answer->e, explainer->cli->errors);
+		if (!error)
+			error = check_service(explainer, answer);
+		if (error)
+			return error;
+	}
+	if (answer->e.rule != RULE_NONE) {
+		answer->rule = &explainer->service->rules[answer->e.rule];
+		answer->share_ppm = share_of(explainer, answer->e.rule, answer->e.chosen_cohort);
+	}
+	if (answer->e.has_backend && explainer->program < 0)
+		name_backend_of_image(explainer, answer);
+	else if (answer->e.has_backend)
+		name_backend_of_kernel(explainer, answer);
+	find_slot(explainer, answer);
+	return 0;
+}
+
+static json_t *next_hop_to_json(const struct answer *answer)
+{
+	char mac[18];
+
+	if (!answer->has_next_hop)
+		return json_null();
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", answer->mac[0], answer->mac[1], answer->mac[2],
+		 answer->mac[3], answer->mac[4], answer->mac[5]);
+	return json_pack("{s:s, s:s}", "interface", answer->interface, "mac", mac);
+}
+
+static json_t *slot_to_json(const struct answer *answer)
+{
+	if (!answer->slot)
+		return json_null();
+	return json_pack("{s:i, s:i}", "start_ppm", answer->slot->slot_start_ppm, "width_ppm",
+			 answer->slot->slot_ppm);
+}
+
+static json_t *answer_to_json(const struct explainer *explainer, const struct answer *answer)
+{
+	const struct service *service = explainer->service;
+	const struct explanation *e = &answer->e;
+	bool kernel = explainer->program >= 0;
+	enum reason reason = e->reason < STEER_REASONS || e->reason == REASON_NO_BACKEND ? e->reason : e->decision;
+	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:n, s:n, s:I, s:o, s:o, s:o, s:b, s:b}", "cmd",
+				 "explain", "client", answer->client, "service", service->name, "cohort",
+				 service->cohorts[e->cohort].name, "reason", reason_name(reason), "rule",
+				 json_text(answer->rule ? answer->rule->name : NULL), "segment", "segment_source",
+				 "hash", (json_int_t)e->hash, "share_ppm",
+				 answer->rule ? json_integer(answer->share_ppm) : json_null(), "slot",
+				 slot_to_json(answer), "enters_at_ppm",
+				 answer->enters ? json_integer(answer->enters_at_ppm) : json_null(), "holdout",
+				 e->holdout_hash < threshold(service->holdout_ppm), "pinned",
+				 e->decision == REASON_OVERRIDE);
+	json_t *rest = json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s}", "epoch",
+				 kernel ? json_integer(e->epoch) : json_null(), "revision",
+				 kernel ? json_integer(explainer->control->revision.number) : json_null(), "release",
+				 json_text(service->release), "backend",
+				 json_text(e->has_backend ? answer->backend : NULL), "flow", answer->flow_text,
+				 "next_hop", next_hop_to_json(answer), "path", path_name(e->path), "source",
+				 kernel ? "kernel" : "file", "action", action_name(reason_action(e->reason)), "outcome",
+				 reason_name(e->reason));
+
+	json_object_update(json, rest);
+	json_decref(rest);
+	return json;
+}
+
+/* One line a stage. */
+static void print_answer(const struct explainer *explainer, const struct answer *answer, bool assumed)
+{
+	const struct service *service = explainer->service;
+	const struct explanation *e = &answer->e;
+
+	printf("flow      %s%s\n", answer->flow_text, assumed ? " (source port assumed)" : "");
+	printf("service   %s, release \"%s\"", service->name, service->release);
+	if (explainer->program >= 0)
+		printf(", epoch %llu, revision %llu", (unsigned long long)e->epoch,
+		       (unsigned long long)explainer->control->revision.number);
+	printf("\nclient    %s, hash %u", answer->client, e->hash);
+	if (answer->slot && answer->enters)
+		printf(", in %s from %.4f%%", answer->slot->name, answer->enters_at_ppm / 1e4);
+	printf("\ncohort    %s: %s", service->cohorts[e->cohort].name, reason_text(e->decision));
+	if (answer->rule)
+		printf("; rule %s, %s has %.4f%%", answer->rule->name, service->cohorts[e->chosen_cohort].name,
+		       answer->share_ppm / 1e4);
+	printf("\nbackend   %s\n", e->has_backend ? answer->backend : "none");
+	if (answer->has_next_hop)
+		printf("next hop  %s, %02x:%02x:%02x:%02x:%02x:%02x\n", answer->interface, answer->mac[0],
+		       answer->mac[1], answer->mac[2], answer->mac[3], answer->mac[4], answer->mac[5]);
+	printf("outcome   %s: %s\n", action_name(reason_action(e->reason)), reason_name(e->reason));
+}
+
+static int explain_one(const struct explainer *explainer, const char *client, bool stream)
+{
+	struct answer answer = { 0 };
+	bool assumed = false;
+	int error = ask(explainer, client, &answer, &assumed);
+
+	if (error)
+		return error;
+	if (stream)
+		cli_print_json_line(explainer->cli, answer_to_json(explainer, &answer));
+	else if (explainer->cli->json)
+		cli_print_json(explainer->cli, answer_to_json(explainer, &answer));
+	else
+		print_answer(explainer, &answer, assumed);
+	return 0;
+}
+
+static int explain_list(const struct explainer *explainer, const char *path)
+{
+	FILE *file = strcmp(path, "-") ? fopen(path, "r") : stdin;
+	size_t size = 0, line_number = 0;
+	char *line = NULL;
+	int error = 0;
+
+	if (!file)
+		return errors_add_code(explainer->cli->errors, errno, path, "name a file with one client a line",
+				       "cannot read it: %s", strerror(errno));
+	while (!error && getline(&line, &size, file) >= 0) {
+		line_number++;
+		line[strcspn(line, "\r\n")] = '\0';
+		if (*line && *line != '#')
+			error = explain_one(explainer, line, true);
+	}
+	if (error)
+		errors_add(explainer->cli->errors, &(struct position){ path, line_number, 1 }, "--input",
+			   "mend or remove the line", "stopped here");
+	free(line);
+	if (file != stdin)
+		fclose(file);
+	return error;
+}
+
+/* ---- who answers ---- */
+
+/* Numbers do not matter to an image that no kernel sees: the backends' places do. */
+static int compile_from_file(struct explainer *explainer)
+{
+	const struct service *service = explainer->service;
+	struct compile_input input = { .service = service };
+	size_t cohort, rule, i, count = 0;
+	uint16_t *numbers;
+	uint32_t *counters;
+	int error;
+
+	for (cohort = 0; cohort < service->cohorts_count; cohort++)
+		count += service->cohorts[cohort].backends_count;
+	numbers = calloc(count + 1, sizeof(*numbers));
+	counters = calloc(count + 1, sizeof(*counters));
+	for (i = 0; numbers && i < count; i++)
+		numbers[i] = i;
+	for (rule = 0; rule < service->rules_count; rule++)
+		memcpy(input.share_ppm[rule], service->rules[rule].base_ppm, sizeof(input.share_ppm[rule]));
+	input.backend_numbers = numbers;
+	input.backend_counters = counters;
+	error = numbers && counters ? compile_view(&input, &explainer->image) : -ENOMEM;
+	if (!error)
+		error = compile_rings(&input, &explainer->image);
+	free(numbers);
+	free(counters);
+	return error;
+}
+
+static int explain_from_file(struct explainer *explainer, int (*answer)(struct explainer *))
+{
+	struct cli *cli = explainer->cli;
+	size_t count;
+	const char **paths = cli_flag_all(cli, "-f", &count);
+	struct policy *policy = config_load(paths, count, cli->errors);
+	char *path = policy ? secret_path(&cli->place, policy) : NULL;
+	int error = policy ? -ENOENT : -EINVAL;
+
+	free(paths);
+	explainer->policy = policy;
+	explainer->service = policy ? policy_service(policy, cli->words[0]) : NULL;
+	if (explainer->service)
+		error = secret_read(path, false, &explainer->secret, cli->errors);
+	else if (policy)
+		errors_add(cli->errors, NULL, cli->words[0], "name one that the files have",
+			   "there is no such service in them");
+	if (!error)
+		error = compile_from_file(explainer);
+	if (!error)
+		error = answer(explainer);
+	view_image_release(&explainer->image);
+	free(path);
+	policy_free(policy);
+	return error;
+}
+
+static int explain_from_kernel(struct explainer *explainer, int (*answer)(struct explainer *))
+{
+	struct cli *cli = explainer->cli;
+	int error = cli_open(cli, &explainer->control);
+
+	if (error)
+		return error;
+	explainer->service = cli_service(cli, explainer->control, cli->words[0]);
+	if (!explainer->service) {
+		error = -ENOENT;
+		goto out;
+	}
+	explainer->live = live_service_of(&explainer->control->live, explainer->service->name);
+	explainer->program = explainer_open(cli->place.pins, cli->errors);
+	if (!explainer->control->datapath || explainer->program < 0) {
+		error = errors_add(cli->errors, NULL, explainer->service->name,
+				   "run `xdp-canary attach`, or ask a file with -f", "nothing is loaded");
+		goto out;
+	}
+	error = answer(explainer);
+out:
+	if (explainer->program >= 0)
+		close(explainer->program);
+	control_close(explainer->control);
+	return error;
+}
+
+static int answer_words(struct explainer *explainer)
+{
+	const char *list = cli_flag(explainer->cli, "--input");
+
+	return list ? explain_list(explainer, list) : explain_one(explainer, explainer->cli->words[1], false);
+}
+
+int command_explain(struct cli *cli)
+{
+	struct explainer explainer = { .cli = cli, .program = -1 };
+
+	if (!cli_flag(cli, "--input") == (cli->words_count < 2))
+		return cli_usage(cli, "explain", "name a client, or a list of them with --input FILE",
+				 "it takes one of both");
+	if (cli_flag(cli, "-f"))
+		return explain_from_file(&explainer, answer_words);
+	return explain_from_kernel(&explainer, answer_words);
+}

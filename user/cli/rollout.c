@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* rollout set, rollout reset: live shares over the file's, and back. */
+#include "cli/cli.h"
+#include "util/text.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct change {
+	struct cli *cli;
+	struct control *control;
+	const struct service *service;
+	size_t rule, cohort;
+};
+
+static int begin(struct change *change)
+{
+	int error = cli_open_write(change->cli, &change->control);
+
+	if (error)
+		return error;
+	change->service = cli_service(change->cli, change->control, change->cli->words[0]);
+	return change->service ? 0 : -ENOENT;
+}
+
+static int finish(struct change *change)
+{
+	int error = control_reload_live(change->control);
+
+	if (!error)
+		error = control_touch(change->control, change->service->name);
+	return error ? error : control_publish(change->control);
+}
+
+static const char *object_of(const struct change *change, char object[3 * NAME_SIZE])
+{
+	snprintf(object, 3 * NAME_SIZE, "services/%s/cohorts/%s", change->service->name,
+		 change->service->cohorts[change->cohort].name);
+	return object;
+}
+
+/* ---- set ---- */
+
+static int choose_rule(struct change *change)
+{
+	const struct service *service = change->service;
+	const char *name = cli_flag(change->cli, "--rule"), *names[RULES_MAX];
+	char object[3 * NAME_SIZE];
+	int rule;
+
+	if (!name) {
+		change->rule = service_default_rule(service) - service->rules;
+		return 0;
+	}
+	rule = service_rule(service, name);
+	if (rule >= 0) {
+		change->rule = rule;
+		return 0;
+	}
+	for (size_t i = 0; i < service->rules_count; i++)
+		names[i] = service->rules[i].name;
+	snprintf(object, sizeof(object), "services/%s/rules", service->name);
+	return cli_unknown(change->cli->errors, object, "rule", name, names, service->rules_count);
+}
+
+static int choose_cohort(struct change *change)
+{
+	const struct service *service = change->service;
+	const char *name = cli_flag(change->cli, "--cohort"), *names[COHORTS_MAX];
+	int cohort = name ? service_cohort(service, name) : 1;
+	char object[3 * NAME_SIZE];
+
+	change->cohort = cohort;
+	if (cohort > 0)
+		return 0;
+	if (!cohort)
+		return errors_add(change->cli->errors, NULL, object_of(change, object),
+				  "set the share of a canary",
+				  "it is the control, which has the rest");
+	for (size_t i = 1; i < service->cohorts_count; i++)
+		names[i - 1] = service->cohorts[i].name;
+	snprintf(object, sizeof(object), "services/%s/cohorts", service->name);
+	return cli_unknown(change->cli->errors, object, "canary", name, names,
+			   service->cohorts_count - 1);
+}
+
+/* Slots are at most 100% together, so shares within them are too. */
+static int check_share(const struct change *change, uint32_t ppm)
+{
+	const struct cohort *cohort = &change->service->cohorts[change->cohort];
+	const struct live_service *live =
+		live_service_of(&change->control->live, change->service->name);
+	char object[3 * NAME_SIZE], share[TEXT_VALUE_SIZE], slot[TEXT_VALUE_SIZE];
+
+	object_of(change, object);
+	if (live && live->latch != LATCH_NONE)
+		return errors_add(change->cli->errors, NULL, object,
+				  "lift it with `xdp-canary rollout reset`",
+				  "the service is latched at control (%s)",
+				  latch_name(live->latch));
+	if (ppm > cohort->slot_ppm)
+		return errors_add(change->cli->errors, NULL, object,
+				  "set less, or widen its slot in the file",
+				  "%s is more than its slot, %s", text_format_percent(ppm, share),
+				  text_format_percent(cohort->slot_ppm, slot));
+	if (ppm && !cohort->backends_count)
+		return errors_add(change->cli->errors, NULL, object, "give it some in the file",
+				  "it has no backends");
+	return 0;
+}
+
+static int store_share(struct change *change, uint32_t before, uint32_t ppm)
+{
+	const char *rule = change->service->rules[change->rule].name;
+	const char *cohort = change->service->cohorts[change->cohort].name;
+	struct control *control = change->control;
+	char key[2 * NAME_SIZE + 8];
+	int error = store_set_share(control->store, change->service->name, rule, cohort, ppm,
+				    control->errors);
+
+	if (error)
+		return error;
+	snprintf(key, sizeof(key), "live/%s/%s", rule, cohort);
+	return cli_audit(control, change->service->name,
+			 json_pack("{s:I}", key, (json_int_t)before),
+			 json_pack("{s:I}", key, (json_int_t)ppm));
+}
+
+static void print_set(const struct change *change, uint32_t before, uint32_t ppm)
+{
+	const struct service *service = change->service;
+	const char *rule = service->rules[change->rule].name;
+	const char *cohort = service->cohorts[change->cohort].name;
+	char old[TEXT_VALUE_SIZE], new[TEXT_VALUE_SIZE];
+	struct cli *cli = change->cli;
+
+	cli_say(cli, "%s: rule %s: cohort %s: %s -> %s", service->name, rule, cohort,
+		text_format_percent(before, old), text_format_percent(ppm, new));
+	if (cli->json)
+		cli_print_json(cli, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "cmd",
+					      "rollout set", "service", service->name, "rule", rule,
+					      "cohort", cohort, "before_ppm", (json_int_t)before,
+					      "after_ppm", (json_int_t)ppm, "epoch",
+					      json_epoch(change->control, service->name)));
+}
+
+int command_rollout_set(struct cli *cli)
+{
+	struct change change = {.cli = cli};
+	uint32_t ppm, before = 0;
+	int error = text_percent(cli->words[1], &ppm);
+
+	if (error)
+		return cli_usage(cli, "PERCENT",
+				 error == -ERANGE ? "0% to 100%, in steps of 0.0001%"
+						  : "say for example 5% or 100ppm",
+				 "`%s` is no share", cli->words[1]);
+	error = begin(&change);
+	if (!error)
+		error = choose_rule(&change);
+	if (!error)
+		error = choose_cohort(&change);
+	if (!error)
+		error = check_share(&change, ppm);
+	if (!error) {
+		before =
+			effective_share(change.control, change.service, change.rule, change.cohort);
+		error = store_share(&change, before, ppm);
+	}
+	if (!error)
+		error = finish(&change);
+	if (!error)
+		print_set(&change, before, ppm);
+	control_close(change.control);
+	return error;
+}
+
+/* ---- reset ---- */
+
+/* {"live/RULE/COHORT":ppm ..., "latch":name}: what there is to take back. */
+static json_t *taken_back(const struct change *change, enum latch latch)
+{
+	const struct live *live = &change->control->live;
+	json_t *before = json_object();
+	char key[2 * NAME_SIZE + 8];
+
+	for (size_t i = 0; i < live->shares_count; i++) {
+		const struct live_share *share = &live->shares[i];
+
+		if (strcmp(share->service, change->service->name))
+			continue;
+		snprintf(key, sizeof(key), "live/%s/%s", share->rule, share->cohort);
+		json_object_set_new(before, key, json_integer(share->ppm));
+	}
+	if (latch != LATCH_NONE)
+		json_object_set_new(before, "latch", json_string(latch_name(latch)));
+	return before;
+}
+
+static int take_back(struct change *change, enum latch latch, size_t *dropped)
+{
+	struct control *control = change->control;
+	const char *name = change->service->name;
+	json_t *before = taken_back(change, latch);
+	int error = store_drop_shares(control->store, name, NULL, NULL, dropped, control->errors);
+
+	if (!error && latch != LATCH_NONE)
+		error = control_lift_latch(control, name);
+	if (!error && json_object_size(before))
+		error = cli_audit(control, name, json_incref(before), json_null());
+	json_decref(before);
+	return error;
+}
+
+static void print_reset(const struct change *change, enum latch latch, size_t dropped)
+{
+	const char *name = change->service->name;
+	struct cli *cli = change->cli;
+
+	cli_say(cli, "%s: %zu live share%s dropped%s%s: the file's shares hold", name, dropped,
+		dropped == 1 ? "" : "s", latch == LATCH_NONE ? "" : ", no longer latched: was ",
+		latch == LATCH_NONE ? "" : latch_name(latch));
+	if (cli->json)
+		cli_print_json(cli,
+			       json_pack("{s:s, s:s, s:I, s:o, s:o}", "cmd", "rollout reset",
+					 "service", name, "dropped", (json_int_t)dropped, "latch",
+					 json_text(latch == LATCH_NONE ? NULL : latch_name(latch)),
+					 "epoch", json_epoch(change->control, name)));
+}
+
+int command_rollout_reset(struct cli *cli)
+{
+	struct change change = {.cli = cli};
+	enum latch latch = LATCH_NONE;
+	size_t dropped = 0;
+	int error = begin(&change);
+
+	if (!error) {
+		const struct live_service *live =
+			live_service_of(&change.control->live, change.service->name);
+
+		latch = live ? live->latch : LATCH_NONE;
+		error = take_back(&change, latch, &dropped);
+	}
+	if (!error)
+		error = finish(&change);
+	if (!error)
+		print_reset(&change, latch, dropped);
+	control_close(change.control);
+	return error;
+}
