@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Services of a lab: described, compiled and published, with numbers that follow from their places. */
+#include "lab.h"
+
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define GROUPS_PER_SERVICE (RULES_MAX + 1)
+
+static void *grown(void *array, size_t count, size_t size)
+{
+	void *larger = reallocarray(array, count + 1, size);
+
+	assert_non_null(larger);
+	memset((char *)larger + count * size, 0, size);
+	return larger;
+}
+
+struct lab_service *lab_add_service(struct lab *lab, const char *name, enum steer_method steer)
+{
+	static const char *const cohort_names[COHORTS_MAX] = {"stable", "canary", "canary-b", "canary-c"};
+	struct lab_service *service = calloc(1, sizeof(*service));
+	size_t i;
+
+	assert_non_null(service);
+	lab->services = grown(lab->services, lab->services_count, sizeof(struct lab_service *));
+	service->slot = lab->services_count;
+	service->epoch = 1;
+	lab->services[lab->services_count++] = service;
+	service->service = (struct service){
+		.enforce = true,
+		.salt = strdup("shop/v1"),
+		.prefix4 = 32,
+		.prefix6 = 64,
+		.steer = steer,
+		.encap_ttl = 64,
+		.rules = {{.name = "default", .is_default = true}},
+		.rules_count = 1,
+	};
+	snprintf(service->service.name, NAME_SIZE, "%s", name);
+	for (i = 0; i < COHORTS_MAX; i++)
+		strcpy(service->service.cohorts[i].name, cohort_names[i]);
+	lab_set_cohorts(service, 2);
+	return service;
+}
+
+void lab_set_cohorts(struct lab_service *service, size_t count)
+{
+	uint32_t width = 1000000 / (count - 1);
+	size_t i;
+
+	service->service.cohorts_count = count;
+	for (i = 1; i < count; i++) {
+		service->service.cohorts[i].slot_start_ppm = (i - 1) * width;
+		service->service.cohorts[i].slot_ppm = width;
+	}
+}
+
+void lab_add_vip(struct lab_service *service, const char *vip)
+{
+	struct service *s = &service->service;
+
+	s->vips = grown(s->vips, s->vips_count, sizeof(*s->vips));
+	assert_int_equal(vip_parse(vip, &s->vips[s->vips_count++]), 0);
+}
+
+void lab_mac(size_t cohort, size_t index, uint8_t mac[6])
+{
+	mac[0] = 0x02;
+	mac[1] = 0xbe;
+	mac[2] = cohort;
+	mac[3] = 0;
+	store16(mac + 4, index);
+}
+
+struct lab_backend *lab_add_backend(struct lab_service *service, size_t cohort, const char *address,
+				    uint16_t weight, uint32_t ifindex)
+{
+	size_t index = service->service.cohorts[cohort].backends_count++;
+	struct lab_backend *added;
+
+	service->backends[cohort] = grown(service->backends[cohort], index, sizeof(*added));
+	added = &service->backends[cohort][index];
+	added->backend.address = address_of(address);
+	added->backend.weight = weight;
+	added->hop.state = ifindex ? NEXT_HOP_RESOLVED : NEXT_HOP_RESOLVING;
+	added->hop.ifindex = ifindex;
+	lab_mac(cohort, index, added->hop.mac);
+	memcpy(added->hop.source_mac, LAB_MAC_OF_BOX, 6);
+	added->hop.source4 = address_of("10.9.9.9");
+	added->hop.source6 = address_of("fd00:9::9");
+	return added;
+}
+
+void lab_add_pin(struct lab_service *service, const char *prefix, uint8_t cohort, uint64_t expires)
+{
+	service->pins = grown(service->pins, service->pins_count, sizeof(*service->pins));
+	service->pins[service->pins_count++] = (struct pin){
+		.client = prefix_of(prefix),
+		.cohort = cohort,
+		.expires = expires,
+	};
+}
+
+void lab_set_share(struct lab_service *service, size_t cohort, uint32_t ppm)
+{
+	service->shares[service->service.rules_count - 1][cohort] = ppm;
+}
+
+struct lab_service *lab_add_usual(struct lab *lab, enum steer_method steer, int family)
+{
+	struct lab_service *service = lab_add_service(lab, "shop", steer);
+	char address[32];
+	size_t cohort;
+
+	lab_add_vip(service, LAB_VIP4 ":80/tcp");
+	lab_add_vip(service, LAB_VIP4 ":53/udp");
+	lab_add_vip(service, "[" LAB_VIP6 "]:80/tcp");
+	lab_add_vip(service, "[" LAB_VIP6 "]:53/udp");
+	for (cohort = 0; cohort < 2; cohort++) {
+		snprintf(address, sizeof(address), family == 4 ? "10.0.%zu.11" : "fd00:%zu::11", cohort);
+		lab_add_backend(service, cohort, address, 100, LAB_INGRESS);
+	}
+	return service;
+}
+
+/* ---- compiling and publishing ---- */
+
+/* What compile_view() needs besides the service: numbers by place. */
+struct numbers {
+	struct service service; /* with its backends */
+	uint16_t numbers[2048];
+	uint32_t counters[2048];
+};
+
+static size_t fill_backends(const struct lab_service *service, struct numbers *numbers,
+			    struct next_hop *hops)
+{
+	size_t cohort, i, count = 0;
+
+	for (cohort = 0; cohort < service->service.cohorts_count; cohort++) {
+		struct cohort *to = &numbers->service.cohorts[cohort];
+
+		to->backends = calloc(to->backends_count + 1, sizeof(*to->backends));
+		assert_non_null(to->backends);
+		for (i = 0; i < to->backends_count; i++, count++) {
+			to->backends[i] = service->backends[cohort][i].backend;
+			hops[count] = service->backends[cohort][i].hop;
+			numbers->numbers[count] = count;
+			numbers->counters[count] = service->slot * 64 + count;
+		}
+	}
+	return count;
+}
+
+void lab_compile(const struct lab_service *service, struct lab_image *out)
+{
+	struct numbers *numbers = calloc(1, sizeof(*numbers));
+	struct compile_input input = {
+		.service = &numbers->service,
+		.pins = service->pins,
+		.pins_count = service->pins_count,
+		.no_rule_group = service->slot * GROUPS_PER_SERVICE,
+		.lanes = {0, 1, 2, 3},
+		.backend_numbers = numbers->numbers,
+		.backend_counters = numbers->counters,
+	};
+	size_t i;
+
+	numbers->service = service->service;
+	out->hops = calloc(2048, sizeof(*out->hops));
+	assert_non_null(out->hops);
+	fill_backends(service, numbers, out->hops);
+	memcpy(input.share_ppm, service->shares, sizeof(input.share_ppm));
+	for (i = 0; i < RULES_MAX; i++)
+		input.rule_groups[i] = service->slot * GROUPS_PER_SERVICE + 1 + i;
+	assert_int_equal(compile_view(&input, &out->image), 0);
+	assert_int_equal(compile_rings(&input, &out->image), 0);
+	for (i = 0; i < service->service.cohorts_count; i++)
+		free(numbers->service.cohorts[i].backends);
+	free(numbers);
+}
+
+void lab_image_release(struct lab_image *image)
+{
+	view_image_release(&image->image);
+	free(image->hops);
+}
+
+static size_t collect_vips(const struct lab *lab, struct vip_entry **out)
+{
+	size_t count = 0, i, j;
+
+	*out = NULL;
+	for (i = 0; i < lab->services_count; i++)
+		for (j = 0; j < lab->services[i]->service.vips_count; j++) {
+			*out = grown(*out, count, sizeof(**out));
+			(*out)[count++] = (struct vip_entry){
+				.vip = lab->services[i]->service.vips[j],
+				.service = lab->services[i]->slot,
+			};
+		}
+	return count;
+}
+
+static void check(struct lab *lab, int error)
+{
+	if (error)
+		errors_print(lab->errors, stderr);
+	assert_int_equal(error, 0);
+}
+
+void lab_publish(struct lab *lab)
+{
+	struct publication *publication;
+	struct vip_entry *vips;
+	size_t i, count;
+
+	check(lab, publication_begin(lab->datapath, &publication, lab->errors));
+	for (i = 0; i < lab->services_count; i++) {
+		struct lab_service *service = lab->services[i];
+		struct lab_image image;
+
+		lab_compile(service, &image);
+		check(lab, publication_stage(publication, service->slot, service->service.name,
+					     &image.image, service->epoch++, image.hops, lab->errors));
+		lab_image_release(&image);
+	}
+	for (; i < lab->published; i++)
+		check(lab, publication_stage_removal(publication, i));
+	count = collect_vips(lab, &vips);
+	check(lab, publication_stage_vips(publication, vips, count, lab->errors));
+	free(vips);
+	check(lab, publication_show(publication, lab->errors));
+	publication_end(publication);
+	lab->published = lab->services_count;
+}
+
+static void free_service(struct lab_service *service)
+{
+	size_t i;
+
+	for (i = 0; i < COHORTS_MAX; i++)
+		free(service->backends[i]);
+	free(service->pins);
+	free(service->service.vips);
+	free(service->service.salt);
+	free(service);
+}
+
+void lab_reset(struct lab *lab)
+{
+	size_t i;
+
+	for (i = 0; i < lab->services_count; i++) {
+		service_lift_kill(lab->datapath, i);
+		free_service(lab->services[i]);
+	}
+	lab->services_count = 0;
+}

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Tests: tests/unit/*_test.c are cmocka programs, each linked with the whole of user/ but main().
+
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(sort $(wildcard tests/unit/*_test.c)))
+
+$(BUILD)/tests/unit/%: tests/unit/%.c $(LIB_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,TEST,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $< $(LIB_OBJECTS) -o $@ $(LIBS) -lcmocka
+
+# tests/prog: the real program, fed packets by BPF_PROG_TEST_RUN on real maps. Root. The other files there are
+# the laboratory that all of them share, and the bench too.
+PROG_TEST_SOURCES := $(sort $(wildcard tests/prog/*_test.c))
+PROG_TESTS := $(PROG_TEST_SOURCES:tests/prog/%.c=$(BUILD)/tests/prog/%)
+LAB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(PROG_TEST_SOURCES),$(sort $(wildcard tests/prog/*.c))))
+
+$(BUILD)/tests/prog/%.o: tests/prog/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(BUILD)/tests/prog/%: tests/prog/%.c $(LAB_OBJECTS) $(LIB_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,TEST,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests/prog $< $(LAB_OBJECTS) $(LIB_OBJECTS) -o $@ $(LIBS) -lcmocka -lpthread
+
+# tests/bench: nanoseconds a packet, against the floor of the machine it runs on.
+$(BUILD)/tests/bench/%.bpf.o: tests/bench/%.bpf.c
+	@mkdir -p $(@D)
+	$(call say,BPF,$<)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+$(BUILD)/tests/bench/%.skel.h: $(BUILD)/tests/bench/%.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name $* > $@
+
+$(BUILD)/tests/bench/bench: $(wildcard tests/bench/*.c tests/bench/*.h) $(BUILD)/tests/bench/wrapper.skel.h \
+		$(LAB_OBJECTS) $(LIB_OBJECTS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests/prog $(filter-out %.bpf.c,$(wildcard tests/bench/*.c)) $(LAB_OBJECTS) \
+		$(LIB_OBJECTS) -o $@ $(LIBS) -lcmocka -lm
+
+.PHONY: bench
+## make bench     cost of a packet against the budgets; root; writes build/bench.json
+bench: $(BUILD)/tests/bench/bench
+	$(Q)$< $(BUILD)/bench.json
+
+-include $(LAB_OBJECTS:.o=.d) $(wildcard $(BUILD)/tests/*/*.d)
+
+# Other languages: the independent reference, and end to end in network namespaces.
+REFERENCE_TESTS := $(sort $(wildcard tests/reference/test_*.py))
+E2E_TESTS := $(sort $(wildcard tests/e2e/*_test.py))
+
+.PHONY: tests
+tests: $(UNIT_TESTS) $(PROG_TESTS)
