@@ -145,7 +145,7 @@ struct answer {
 	const struct rule *rule;
 	uint32_t share_ppm;	   /* of the cohort that the rule gave */
 	const struct cohort *slot; /* canary in whose slot the client is, or NULL */
-	bool enters;
+	bool held_out, enters;
 	uint32_t enters_at_ppm;
 	char interface[IF_NAMESIZE];
 	uint8_t mac[6];
@@ -181,7 +181,7 @@ static void find_slot(const struct explainer *explainer, struct answer *answer)
 			ppm--;
 		while (threshold(ppm) <= offset)
 			ppm++;
-		answer->enters = ppm <= cohort->slot_ppm && answer->e.decision != REASON_HOLDOUT;
+		answer->enters = ppm <= cohort->slot_ppm && !answer->held_out;
 		answer->enters_at_ppm = ppm;
 		return;
 	}
@@ -270,6 +270,7 @@ static int ask(const struct explainer *explainer, const char *client, struct ans
 		name_backend_of_image(explainer, answer);
 	else if (answer->e.has_backend)
 		name_backend_of_kernel(explainer, answer);
+	answer->held_out = answer->e.holdout_hash < threshold(explainer->service->holdout_ppm);
 	find_slot(explainer, answer);
 	return 0;
 }
@@ -307,7 +308,7 @@ static json_t *answer_to_json(const struct explainer *explainer, const struct an
 				 answer->rule ? json_integer(answer->share_ppm) : json_null(), "slot",
 				 slot_to_json(answer), "enters_at_ppm",
 				 answer->enters ? json_integer(answer->enters_at_ppm) : json_null(), "holdout",
-				 e->holdout_hash < threshold(service->holdout_ppm), "pinned",
+				 answer->held_out, "pinned",
 				 e->decision == REASON_OVERRIDE);
 	json_t *rest = json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s}", "epoch",
 				 kernel ? json_integer(e->epoch) : json_null(), "revision",

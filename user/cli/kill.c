@@ -45,8 +45,13 @@ static void record(struct cli *cli)
 {
 	struct place place = cli->place;
 	struct control *control = NULL;
+	struct store *store;
 
 	fflush(stdout);
+	/* Where there is no store any more, none is made. */
+	if (store_open_read(place.state, &store, NULL))
+		return;
+	store_close(store);
 	place.wait_ms = 0;
 	if (!control_open_write(&place, &cli->actor, NULL, &control))
 		control_publish(control);

@@ -368,6 +368,9 @@ int control_publish(struct control *control)
 	struct next_hops *next_hops = NULL;
 	int error = 0;
 
+	/* Nothing was ever desired, or the store was lost: then what is loaded is not for an empty policy to remove. */
+	if (!control->revision.number)
+		return store_commit(control->store, control->errors);
 	if (control->datapath) {
 		struct siphash_key secret;
 
