@@ -12,18 +12,30 @@
 
 #define FLOW_LABEL_MASK 0xfffffu
 
-/* RFC 1071 over the header's ten words, its checksum field 0. */
-static __always_inline __u16 ipv4_header_checksum(const struct iphdr *ip)
+/* RFC 1071: the sum does not care whether 16 or 32 bits are added at a time. */
+static __always_inline __u16 fold_checksum(__u64 sum)
 {
-	const __u16 *words = (const __u16 *)ip;
-	__u32 sum = 0;
-
-#pragma unroll
-	for (unsigned int i = 0; i < sizeof(*ip) / 2; i++)
-		sum += words[i];
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return ~sum;
+}
+
+/* @length in bytes, header included; @id, @fragment, addresses in network order. */
+static __always_inline void write_ipv4(void *at, __u8 traffic_class, __u16 length, __be16 id, __be16 fragment,
+				       __u8 ttl, __u8 protocol, __be32 source, __be32 destination)
+{
+	__u32 first = 0x45 | (__u32)traffic_class << 8 | (__u32)bpf_htons(length) << 16;
+	__u32 second = id | (__u32)fragment << 16;
+	__u32 third = ttl | (__u32)protocol << 8;
+	__u64 sum = (__u64)first + second + third + source + destination;
+
+	word32(at) = first;
+	word32(at + 4) = second;
+	word32(at + 8) = third | (__u32)fold_checksum(sum) << 16;
+	word32(at + 12) = source;
+	word32(at + 16) = destination;
 }
 
 static __always_inline __u8 inner_protocol(const struct packet *p)
@@ -31,22 +43,20 @@ static __always_inline __u8 inner_protocol(const struct packet *p)
 	return p->headers.family == 4 ? IPPROTO_IPIP : IPPROTO_IPV6;
 }
 
-static __always_inline void fill_outer_ipv4(const struct packet *p, struct iphdr *ip)
+/* With DF the id means nothing (RFC 6864); without, the inner one's is as unique. */
+static __always_inline void fill_outer_ipv4(const struct packet *p, void *at)
 {
-	*ip = (struct iphdr){
-		.version = 4,
-		.ihl = 5,
-		.tos = p->headers.traffic_class,
-		.tot_len = bpf_htons(p->headers.l3_length + sizeof(*ip)),
-		/* With DF the id means nothing (RFC 6864); without, the inner one's is as unique. */
-		.id = p->headers.dont_fragment ? 0 : p->headers.ip_id,
-		.frag_off = p->headers.dont_fragment ? bpf_htons(IP_FLAG_DF) : 0,
-		.ttl = p->backend->ttl,
-		.protocol = inner_protocol(p),
-	};
-	__builtin_memcpy(&ip->saddr, p->backend->source, sizeof(ip->saddr));
-	__builtin_memcpy(&ip->daddr, p->backend->address, sizeof(ip->daddr));
-	ip->check = ipv4_header_checksum(ip);
+	int df = p->headers.dont_fragment;
+
+	write_ipv4(at, p->headers.traffic_class, p->headers.l3_length + sizeof(struct iphdr),
+		   df ? 0 : p->headers.ip_id, df ? bpf_htons(IP_FLAG_DF) : 0, p->backend->ttl, inner_protocol(p),
+		   word32(p->backend->source), word32(p->backend->address));
+}
+
+static __always_inline void copy_address6(void *to, const void *from)
+{
+	word64(to) = word64(from);
+	word64(to + 8) = word64(from + 8);
 }
 
 static __always_inline void fill_outer_ipv6(const struct packet *p, struct ipv6hdr *ip)
@@ -57,32 +67,28 @@ static __always_inline void fill_outer_ipv6(const struct packet *p, struct ipv6h
 	ip->payload_len = bpf_htons(p->headers.l3_length);
 	ip->nexthdr = inner_protocol(p);
 	ip->hop_limit = p->backend->ttl;
-	__builtin_memcpy(&ip->saddr, p->backend->source, sizeof(ip->saddr));
-	__builtin_memcpy(&ip->daddr, p->backend->address, sizeof(ip->daddr));
+	copy_address6(&ip->saddr, p->backend->source);
+	copy_address6(&ip->daddr, p->backend->address);
 }
 
 /* The link header anew, at the front of the grown frame. Returns where the outer IP header begins, or NULL. */
-static __always_inline void *write_link_header(const struct packet *p, void *data, void *end, __be16 type)
+static __always_inline void *write_link_header(const struct packet *p, void *frame, void *end, __be16 type)
 {
-	struct ethhdr *ethernet = data;
-	__u32 *tags = (void *)(ethernet + 1) - sizeof(type);
+	void *at = frame + ETHERTYPE_OFFSET;
 
-	if ((void *)(ethernet + 1) + VLAN_TAGS_MAX * VLAN_TAG_SIZE > end)
+	if (frame + ETHERNET_SIZE + VLAN_TAGS_MAX * VLAN_TAG_SIZE > end)
 		return NULL;
-	__builtin_memcpy(ethernet->h_dest, p->destination_mac, ETH_ALEN);
-	__builtin_memcpy(ethernet->h_source, p->source_mac, ETH_ALEN);
-	if (!p->headers.vlan_tags) {
-		ethernet->h_proto = type;
-		return ethernet + 1;
+	write_link_addresses(frame, &p->link);
+	if (p->headers.vlan_tags) {
+		word32(at) = p->headers.vlan[0];
+		at += VLAN_TAG_SIZE;
+		if (p->headers.vlan_tags == 2) {
+			word32(at) = p->headers.vlan[1];
+			at += VLAN_TAG_SIZE;
+		}
 	}
-	tags[0] = p->headers.vlan[0];
-	if (p->headers.vlan_tags == 1) {
-		*(__be16 *)(tags + 1) = type;
-		return (void *)(ethernet + 1) + VLAN_TAG_SIZE;
-	}
-	tags[1] = p->headers.vlan[1];
-	*(__be16 *)(tags + 2) = type;
-	return (void *)(ethernet + 1) + 2 * VLAN_TAG_SIZE;
+	word16(at) = type;
+	return at + sizeof(type);
 }
 
 static __always_inline int encapsulate4(struct packet *p)

@@ -27,6 +27,34 @@ struct raw_address6 {
 	__u64 high, low;
 };
 
+/*
+ * Packets are read and written in words: structs of <linux/if_ether.h> are packed, of which clang makes a load and a
+ * store for every byte. x86 and arm64 take words at any address.
+ */
+#define word16(address) (*(__u16 *)(address))
+#define word32(address) (*(__u32 *)(address))
+#define word64(address) (*(__u64 *)(address))
+
+#define ETHERNET_SIZE 14
+#define ETHERTYPE_OFFSET 12
+
+/* The 12 bytes in front of the type: destination and source MAC, as they lie in the frame. */
+struct link_addresses {
+	__u32 words[3];
+};
+
+static __always_inline struct link_addresses link_addresses(__u64 destination, __u64 source)
+{
+	return (struct link_addresses){ { destination, (destination >> 32 & 0xffff) | source << 16, source >> 16 } };
+}
+
+static __always_inline void write_link_addresses(void *frame, const struct link_addresses *link)
+{
+	word32(frame) = link->words[0];
+	word32(frame + 4) = link->words[1];
+	word32(frame + 8) = link->words[2];
+}
+
 /* What the parser read. Scalars alone: a function of its own fills it (parse.h). */
 struct headers {
 	__u32 l3_offset;	   /* from the start of the frame */
@@ -75,8 +103,7 @@ struct packet {
 
 	/* steer */
 	__u32 egress_ifindex;
-	__u8 destination_mac[ETH_ALEN];
-	__u8 source_mac[ETH_ALEN];
+	struct link_addresses link;
 };
 
 /* What a stage says: go on, or this packet's fate. */

@@ -150,8 +150,10 @@ static __always_inline enum reason parse_ipv6(struct xdp_md *ctx, struct headers
 	h->family = 6;
 	h->traffic_class = bpf_ntohl(*(__be32 *)ip) >> 20;
 	h->dont_fragment = 1;
-	__builtin_memcpy(&h->source6, &ip->saddr, sizeof(h->source6));
-	__builtin_memcpy(&h->destination6, &ip->daddr, sizeof(h->destination6));
+	h->source6.high = word64(&ip->saddr);
+	h->source6.low = word64((void *)&ip->saddr + 8);
+	h->destination6.high = word64(&ip->daddr);
+	h->destination6.low = word64((void *)&ip->daddr + 8);
 	if (ip->nexthdr == IPPROTO_TCP || ip->nexthdr == IPPROTO_UDP) {
 		h->protocol = ip->nexthdr;
 		return parse_transport(h, ip + 1, end, length - sizeof(*ip));
@@ -186,13 +188,12 @@ __noinline int parse(struct xdp_md *ctx, struct headers *h)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	struct ethhdr *ethernet = data;
-	void *header = ethernet + 1;
+	void *header = data + ETHERNET_SIZE;
 	__be16 type;
 
 	if (!h || header > end)
 		return REASON_TRUNCATED;
-	type = ethernet->h_proto;
+	type = word16(data + ETHERTYPE_OFFSET);
 	if (is_vlan(type)) {
 		if (parse_vlan(h, 0, &type, &header, end))
 			return REASON_TRUNCATED;
@@ -201,7 +202,7 @@ __noinline int parse(struct xdp_md *ctx, struct headers *h)
 		if (is_vlan(type))
 			return REASON_UNSUPPORTED;
 	}
-	h->l3_offset = sizeof(*ethernet) + h->vlan_tags * VLAN_TAG_SIZE;
+	h->l3_offset = ETHERNET_SIZE + h->vlan_tags * VLAN_TAG_SIZE;
 	if (type == bpf_htons(ETH_P_IP))
 		return parse_ipv4(ctx, h, header, end);
 	if (type == bpf_htons(ETH_P_IPV6))

@@ -10,12 +10,18 @@
 
 #define NO_SERVICE (~0u)
 
+/* Cells are filled from the first on: most misses end at an empty one. */
 static __always_inline __u32 find_in_bucket4(const struct vip_bucket *bucket, __u64 want)
 {
 #pragma unroll
-	for (int i = 0; i < VIP_BUCKET_CELLS; i++)
-		if (!((bucket->cells[i] ^ want) >> VIP_CELL_KIND_SHIFT))
-			return bucket->cells[i] & VIP_CELL_SERVICE_MASK;
+	for (int i = 0; i < VIP_BUCKET_CELLS; i++) {
+		__u64 cell = bucket->cells[i];
+
+		if (!cell)
+			break;
+		if (!((cell ^ want) >> VIP_CELL_KIND_SHIFT))
+			return cell & VIP_CELL_SERVICE_MASK;
+	}
 	return NO_SERVICE;
 }
 
@@ -29,9 +35,14 @@ static __always_inline __u32 find_in_bucket6(const struct vip_bucket *bucket, __
 	struct vip6 *vip;
 
 #pragma unroll
-	for (int i = 0; i < VIP_BUCKET_CELLS; i++)
-		if (!((bucket->cells[i] ^ want) & tag_and_kind))
-			found = bucket->cells[i];
+	for (int i = 0; i < VIP_BUCKET_CELLS; i++) {
+		__u64 cell = bucket->cells[i];
+
+		if (!cell)
+			break;
+		if (!((cell ^ want) & tag_and_kind))
+			found = cell;
+	}
 	if (!found)
 		return NO_SERVICE;
 	vip = lookup(vips6, copy * vip6_count + ((found >> VIP_CELL_PORT_SHIFT) & 0xffff));

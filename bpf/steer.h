@@ -17,6 +17,7 @@ static __always_inline enum reason next_hop_from_fib(struct packet *p)
 {
 	const struct backend_line *backend = p->backend;
 	struct bpf_fib_lookup fib = { .ifindex = p->ctx->ingress_ifindex };
+	__u64 destination = 0, source = 0;
 	__u32 want[4];
 
 	if (backend->flags & BACKEND_NO_FIB)
@@ -32,8 +33,9 @@ static __always_inline enum reason next_hop_from_fib(struct packet *p)
 	     (fib.ipv6_dst[3] ^ want[3])))
 		return REASON_NO_NEXT_HOP;
 	p->egress_ifindex = fib.ifindex;
-	__builtin_memcpy(p->destination_mac, fib.dmac, ETH_ALEN);
-	__builtin_memcpy(p->source_mac, fib.smac, ETH_ALEN);
+	__builtin_memcpy(&destination, fib.dmac, ETH_ALEN);
+	__builtin_memcpy(&source, fib.smac, ETH_ALEN);
+	p->link = link_addresses(destination, source);
 	return GO_ON;
 }
 
@@ -44,8 +46,7 @@ static __always_inline enum reason find_next_hop(struct packet *p)
 	if (!(next_hop & NEXT_HOP_VALID))
 		return next_hop_from_fib(p);
 	p->egress_ifindex = p->backend->ifindex;
-	__builtin_memcpy(p->destination_mac, &next_hop, ETH_ALEN);
-	__builtin_memcpy(p->source_mac, p->backend->source_mac, ETH_ALEN);
+	p->link = link_addresses(next_hop, p->backend->source_mac);
 	return GO_ON;
 }
 
@@ -73,12 +74,11 @@ static __always_inline enum reason route_packet(struct packet *p)
 
 static __always_inline int rewrite_l2(struct packet *p)
 {
-	struct ethhdr *ethernet = (void *)(long)p->ctx->data;
+	void *frame = (void *)(long)p->ctx->data;
 
-	if ((void *)(ethernet + 1) > (void *)(long)p->ctx->data_end)
+	if (frame + ETHERNET_SIZE > (void *)(long)p->ctx->data_end)
 		return -1;
-	__builtin_memcpy(ethernet->h_dest, p->destination_mac, ETH_ALEN);
-	__builtin_memcpy(ethernet->h_source, p->source_mac, ETH_ALEN);
+	write_link_addresses(frame, &p->link);
 	return 0;
 }
 

@@ -51,23 +51,18 @@ static __always_inline int may_answer(void)
 	return budget->answers++ < ANSWERS_PER_TICK;
 }
 
-static __always_inline __u16 fold(__u64 sum)
-{
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
-
 static __always_inline __u64 sum_of(void *from, __u32 size, __u64 seed)
 {
 	return (__u32)bpf_csum_diff(NULL, 0, from, size, seed);
 }
 
-static __always_inline void swap_macs(struct packet *p, struct ethhdr *ethernet)
+/* Back to whom it came from. */
+static __always_inline void swap_link_addresses(struct packet *p, void *frame)
 {
-	__builtin_memcpy(p->destination_mac, ethernet->h_source, ETH_ALEN);
-	__builtin_memcpy(p->source_mac, ethernet->h_dest, ETH_ALEN);
+	__u64 destination = word32(frame) | (__u64)word16(frame + 4) << 32;
+	__u64 source = word32(frame + 6) | (__u64)word16(frame + 10) << 32;
+
+	p->link = link_addresses(source, destination);
 }
 
 static __always_inline int answer_ipv4(struct packet *p, void *outer, void *end, __u16 mtu)
@@ -77,22 +72,14 @@ static __always_inline int answer_ipv4(struct packet *p, void *outer, void *end,
 
 	if ((void *)(icmp + 1) + QUOTE > end)
 		return -1;
-	*ip = (struct iphdr){
-		.version = 4,
-		.ihl = 5,
-		.tot_len = bpf_htons(sizeof(*ip) + sizeof(*icmp) + QUOTE),
-		.ttl = ANSWER_TTL,
-		.protocol = IPPROTO_ICMP,
-		.saddr = p->headers.destination4,
-		.daddr = p->headers.source4,
-	};
-	ip->check = ipv4_header_checksum(ip);
+	write_ipv4(ip, 0, sizeof(*ip) + sizeof(*icmp) + QUOTE, 0, 0, ANSWER_TTL, IPPROTO_ICMP,
+		   p->headers.destination4, p->headers.source4);
 	*icmp = (struct icmp_error){
 		.type = ICMP_UNREACHABLE,
 		.code = ICMP_FRAGMENTATION_NEEDED,
 		.mtu = bpf_htonl(mtu),
 	};
-	icmp->checksum = fold(sum_of(icmp, sizeof(*icmp), 0) + sum_of(icmp + 1, QUOTE, 0));
+	icmp->checksum = fold_checksum(sum_of(icmp, sizeof(*icmp), 0) + sum_of(icmp + 1, QUOTE, 0));
 	return 0;
 }
 
@@ -108,11 +95,11 @@ static __always_inline int answer_ipv6(struct packet *p, void *outer, void *end,
 	ip->payload_len = bpf_htons(sizeof(*icmp) + QUOTE);
 	ip->nexthdr = IPPROTO_ICMPV6;
 	ip->hop_limit = ANSWER_TTL;
-	__builtin_memcpy(&ip->saddr, &p->headers.destination6, sizeof(ip->saddr));
-	__builtin_memcpy(&ip->daddr, &p->headers.source6, sizeof(ip->daddr));
+	copy_address6(&ip->saddr, &p->headers.destination6);
+	copy_address6(&ip->daddr, &p->headers.source6);
 	*icmp = (struct icmp_error){ .type = ICMPV6_PACKET_TOO_BIG, .mtu = bpf_htonl(mtu) };
 	/* RFC 8200 section 8.1: the pseudo-header is both addresses, the length and the protocol. */
-	icmp->checksum = fold(sum_of(&ip->saddr, 2 * sizeof(ip->saddr), 0) + sum_of(pseudo, sizeof(pseudo), 0) +
+	icmp->checksum = fold_checksum(sum_of(&ip->saddr, 2 * sizeof(ip->saddr), 0) + sum_of(pseudo, sizeof(pseudo), 0) +
 			      sum_of(icmp, sizeof(*icmp), 0) + sum_of(icmp + 1, QUOTE, 0));
 	return 0;
 }
@@ -131,9 +118,9 @@ static __always_inline int answer_too_big(struct packet *p)
 	mtu -= p->backend->flags & BACKEND_IPV6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	if (p->view->steer != STEER_IPIP || !p->headers.dont_fragment || p->headers.l3_length < QUOTE || !may_answer())
 		return XDP_DROP;
-	if (data + sizeof(struct ethhdr) > end)
+	if (data + ETHERNET_SIZE > end)
 		return XDP_DROP;
-	swap_macs(p, data);
+	swap_link_addresses(p, data);
 	if (bpf_xdp_adjust_tail(p->ctx, (int)frame - (int)bpf_xdp_get_buff_len(p->ctx)) ||
 	    bpf_xdp_adjust_head(p->ctx, -grow))
 		return XDP_DROP;

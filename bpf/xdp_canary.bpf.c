@@ -23,14 +23,26 @@ static __always_inline int verdict_of(enum reason reason)
 	return action_of(reason) == ACTION_PASS ? XDP_PASS : XDP_DROP;
 }
 
+/* Stages fill what later ones read: only the explaining variant, which tells all, needs the rest to be zero. */
+static __always_inline void begin(struct packet *p, struct xdp_md *ctx)
+{
+	if (explaining)
+		*p = (struct packet){ 0 };
+	p->ctx = ctx;
+	p->headers.vlan_tags = 0;
+	p->headers.tcp_flags = 0;
+	p->view_rule = NULL;
+}
+
 SEC("xdp.frags")
 int xdp_canary(struct xdp_md *ctx)
 {
-	struct packet packet = { .ctx = ctx };
+	struct packet packet;
 	struct packet *p = &packet;
 	enum reason reason;
 	int verdict;
 
+	begin(p, ctx);
 	if (count_seen(p))
 		return XDP_PASS;
 	reason = parse(ctx, &p->headers);

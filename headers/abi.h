@@ -7,8 +7,8 @@
  * so it sees one view, whole (the address dependency orders the loads on x86 and arm64). A writer fills a
  * view that no cell names, then stores the cell, then waits a grace period before it reuses the old one.
  *
- * Written in place, each by a single aligned store: cells[].view, cells[].killed, box.vips, and the two
- * next-hop words of a backend line (order of their stores: user/datapath/publish.c).
+ * Written in place, each by a single aligned store: cells[].view, cells[].killed, box.vips, and the next hop of a
+ * backend line (order of its stores: user/datapath/next_hops.c).
  *
  * ABI_VERSION changes with any layout here; a program refuses maps of another version.
  */
@@ -158,17 +158,16 @@ enum backend_flag {
 	BACKEND_NO_FIB = 1 << 1, /* the file says which way: the FIB may not say another */
 };
 
-/* One line a backend, at view.backends + its number. Immutable but for the two next-hop words. */
+/* One line a backend, at view.backends + its number. Immutable but for its next hop. */
 struct backend_line {
 	__u64 next_hop;	     /* destination MAC and NEXT_HOP_VALID; 0: ask the kernel's FIB */
-	__u32 ifindex;	     /* the second next-hop word: egress interface and source MAC */
-	__u8 source_mac[6];
-	__u16 mtu;	     /* largest IP packet that leaves there, in bytes; 0: unlimited */
+	__u64 source_mac;    /* of the egress interface, as next_hop has its MAC */
+	__u32 ifindex;	     /* egress interface */
 	__u32 counter;	     /* in map `backend_counters` */
 	__u32 health;	     /* reserved: the backend's health cell */
+	__u16 mtu;	     /* largest IP packet that leaves there, in bytes; 0: unlimited */
 	__u8 flags;	     /* enum backend_flag */
 	__u8 ttl;	     /* of the outer header */
-	__u8 reserved[2];
 	__u8 address[16];    /* of the backend; IPv4 in the first four bytes */
 	__u8 source[16];     /* of the outer header */
 } cache_aligned;

@@ -87,6 +87,7 @@ class Lab:
             raise LabError(f"{backends} backends: there is room for 0 to 80")
         self.backends = [f"b{number}" for number in range(1, backends + 1)]
         self.vip4, self.vip6 = "10.80.0.10", "fd80::10"
+        self.vips6 = [self.vip6]  # add_vip() makes more
         self.range4, self.range6 = "10.50.0.0/16", "fd50::/64"
         self.mtu = mtu
         self._back_network = back_network
@@ -97,7 +98,7 @@ class Lab:
         self._namespaces: List[str] = []
         self._interfaces: Dict[str, Dict[str, tuple]] = {}
         self._handlers: Dict[int, object] = {}
-        self.directory = self.bpffs = self.state = None
+        self.directory = self.bpffs = self.state = self._programs = None
 
     # ---- life ----
 
@@ -168,7 +169,10 @@ class Lab:
     def _make_network(self) -> None:
         self._add_namespace("switch")
         # The bridges only forward: no addresses, and no multicast that waits for a querier.
+        # A firewall that looks into what is bridged (br_netfilter) would drop what is malformed.
         self._sysctl("switch", *(f"net.ipv6.conf.{which}.disable_ipv6=1" for which in WHICH))
+        self._sysctl("switch", "-e", *(f"net.bridge.bridge-nf-call-{tables}=0"
+                                       for tables in ("iptables", "ip6tables", "arptables")))
         for bridge in ["front"] + ["back"] * self._back_network:
             self._ip("switch", f"link add {bridge} mtu {self.mtu} type bridge mcast_snooping 0",
                      f"link set {bridge} up")
@@ -189,9 +193,21 @@ class Lab:
         for role in self.backends:
             self.hold_vips(role)
         for role in ["lb"] + self.backends:
-            network = "back" if role != "lb" and self._back_network else "front"
-            self._ip(role, f"route add {self.range4} via {self.address('client', 4, network)}",
-                     f"route add {self.range6} via {self.address('client', 6, network)}")
+            self._route_clients(role)
+
+    def _route_clients(self, role: str) -> None:
+        network = "back" if role != "lb" and self._back_network else "front"
+        self._ip(role, f"route add {self.range4} via {self.address('client', 4, network)}",
+                 f"route add {self.range6} via {self.address('client', 6, network)}")
+
+    def replug(self, role: str) -> None:
+        """Deletes @role's eth0 and makes it again: same name, MAC and addresses, another ifindex."""
+        network, _, number, _, port = self._interfaces[role]["eth0"]
+        self._ip(role, "link del eth0")
+        self._plug(role, "eth0", network, number)
+        self.attach("switch", self._programs, "pass", port)
+        self._wait_until_ready()
+        self._route_clients(role)
 
     def _add_namespace(self, role: str) -> None:
         name = self.namespace_name(role)
@@ -211,17 +227,19 @@ class Lab:
                  f"addr add 10.{third}.0.{number}/24 dev {interface}",
                  f"addr add fd{third}::{number}/64 dev {interface} nodad")
         self._sysctl(role, *(setting % interface for setting in NEIGHBOUR_SETTINGS))
-        # A checksum that is left to the device to fill in is lost when XDP sends the packet on.
+        # A checksum that is left to the device to fill in is lost when XDP sends the packet on,
+        # and a VLAN tag that is carried beside the packet is hidden from it.
+        offloads = "tx off tso off gso off gro off txvlan off tx-vlan-stag-hw-insert off"
         for where, device in ((role, interface), ("switch", port)):
-            self.run(where, ["ethtool", "-K", device, *"tx off tso off gso off gro off".split()])
+            self.run(where, ["ethtool", "-K", device, *offloads.split()])
 
     def _attach_programs(self) -> None:
-        programs = self.compile_bpf(os.path.join(HERE, "pass.bpf.c"))
+        self._programs = self.compile_bpf(os.path.join(HERE, "pass.bpf.c"))
         for interfaces in self._interfaces.values():
             for *_, port in interfaces.values():
-                self.attach("switch", programs, "pass", port)
+                self.attach("switch", self._programs, "pass", port)
         for role in self._decap:
-            self.attach(role, programs, "decap")
+            self.attach(role, self._programs, "decap")
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + 10
@@ -231,7 +249,7 @@ class Lab:
                     _sleep_until(deadline, f"{role}: {interface} has no carrier")
             # An IPv6 address answers only once a worker of the kernel has made its local route.
             wanted = {self.address(role, 6, network) for network, *_ in interfaces.values()}
-            wanted |= {self.vip6} if role in self.backends else set()
+            wanted |= set(self.vips6) if role in self.backends else set()
             while not wanted <= self._local_addresses6(role):
                 _sleep_until(deadline, f"{role}: not all of {wanted} are there")
 
@@ -244,6 +262,16 @@ class Lab:
         network = self._interfaces[through]["eth0"][0]
         self._ip("client", *(f"route replace {vip} via {self.address(through, family, network)}"
                              for family, vip in ((4, self.vip4), (6, self.vip6))))
+
+    def add_vip(self, vip: str) -> None:
+        """One more: the client routes it through lb, and every backend holds it."""
+        family = 6 if ":" in vip else 4
+        self._ip("client", f"route replace {vip} via {self.address('lb', family, 'front')}")
+        for role in self.backends:
+            self._ip(role, f"addr replace {vip}{' nodad' if family == 6 else '/32'} dev lo")
+        if family == 6:
+            self.vips6.append(vip)
+            self._wait_until_ready()
 
     def hold_vips(self, role: str) -> None:
         """@role takes packets for the VIPs as its own. Nobody answers ARP or ND for them on lo."""
@@ -478,6 +506,7 @@ worker_rlimit_nofile 65536;
 events { worker_connections 16384; }
 http {
 	access_log off;
+	client_max_body_size 64m;
 	client_body_temp_path %(directory)s/body;
 	proxy_temp_path %(directory)s/proxy;
 	fastcgi_temp_path %(directory)s/fastcgi;

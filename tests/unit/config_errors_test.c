@@ -295,7 +295,7 @@ static const struct bad bad_values[] = {
 	  {2, 32, "limits/vips", "\"0x10\" is not a whole"},
 	  {2, 48, "limits/backends", "\"10abc\" is not a whole"}}},
 	{"version: 1\nlimits: { services: 4097, vips: 0, backends: 1048577 }\n",
-	 {{2, 21, "limits/services", "from 1 to 4096"},
+	 {{2, 21, "limits/services", "from 1 to 4080"},
 	  {2, 33, "limits/vips", "from 1 to 65536"},
 	  {2, 46, "limits/backends", "from 1 to 1048576"}}},
 	{"version: 1\nlimits: { services: -1, vips: 1e3, backends: }\n",

@@ -245,7 +245,11 @@ static int make_it_so(struct apply *apply)
 		attachments_take_back(&apply->attachments, control);
 	if (!error)
 		error = forget_removed(apply);
-	return error ? error : control_await_next_hops(control, NEXT_HOPS_WAIT_MS);
+	/* What is done stays done: the daemon, or the next command, asks again. */
+	if (!error && control_await_next_hops(control, NEXT_HOPS_WAIT_MS))
+		errors_warn(apply->cli->errors, NULL, "next hops", "look at `backend list`",
+			    "the kernel cannot be asked for them");
+	return error;
 }
 
 /* ---- printing ---- */

@@ -161,30 +161,27 @@ static void check_interface(const struct plan *plan, const struct interface *int
 	}
 }
 
-static void check_limit(const struct plan *plan, const char *key, uint32_t wanted, uint32_t made)
+static void check_limit(const struct plan *plan, const char *key, uint32_t before, uint32_t after)
 {
 	char object[32];
 
 	snprintf(object, sizeof(object), "limits/%s", key);
-	if (wanted != made)
-		errors_warn(
-			plan->errors, NULL, object,
-			"they are made at boot, or after `detach` and removing the pins",
-			"%u takes effect when the maps are next made: now they have room for %u",
-			wanted, made);
+	if (before != after)
+		errors_warn(plan->errors, NULL, object, "they are made at the next boot",
+			    "%u, after %u, takes effect when the maps are next made", after,
+			    before);
 }
 
+/* Before the first apply maps have the default limits. */
 static void check_limits(const struct plan *plan)
 {
-	const struct limits *limits = &plan->after->limits, *before = &plan->before->limits;
-	const struct datapath *datapath = plan->control->datapath;
+	const struct limits *before = &plan->before->limits, *after = &plan->after->limits;
 
-	if (!datapath ||
-	    (plan->control->revision.number && !memcmp(limits, before, sizeof(*limits))))
+	if (!plan->control->datapath)
 		return;
-	check_limit(plan, "services", limits->services, datapath->maps[MAP_CELLS].entries);
-	check_limit(plan, "vips", limits->vips, datapath->maps[MAP_VIPS6].entries / 2);
-	check_limit(plan, "backends", limits->backends, datapath->maps[MAP_BACKENDS].entries / 2);
+	check_limit(plan, "services", before->services, after->services);
+	check_limit(plan, "vips", before->vips, after->vips);
+	check_limit(plan, "backends", before->backends, after->backends);
 }
 
 int plan_check(struct plan *plan)

@@ -347,6 +347,33 @@ static void lift_kills(const struct control *control)
 		service_lift_kill(control->datapath, control->lifted[i]);
 }
 
+/* Where the store was lost, a kill in the kernel still holds the service of that name. */
+static int adopt_kill(struct control *control, const struct service *service)
+{
+	int slot = service_slot_by_name(control->datapath, service->name);
+	struct live_service live;
+	int error;
+
+	if (live_service_of(&control->live, service->name) || slot < 0 ||
+	    !service_is_killed(control->datapath, slot))
+		return 0;
+	error = store_add_service(control->store, service->name, service_limit(control), slot_is_busy, control, &live,
+				  control->errors);
+	if (!error)
+		error = store_set_latch(control->store, service->name, LATCH_KILLED, control->errors);
+	return error;
+}
+
+static int adopt_kills(struct control *control)
+{
+	size_t i;
+	int error = 0;
+
+	for (i = 0; i < control->policy->services_count && !error; i++)
+		error = adopt_kill(control, &control->policy->services[i]);
+	return error ? error : control_reload_live(control);
+}
+
 static int stage_all(struct control *control, struct publication *publication, struct next_hops *next_hops)
 {
 	size_t i;
@@ -380,6 +407,8 @@ int control_publish(struct control *control)
 		if (!error)
 			error = next_hops_open(&next_hops, control->errors);
 	}
+	if (!error && control->datapath)
+		error = adopt_kills(control);
 	if (!error)
 		error = stage_all(control, publication, next_hops);
 	if (!error)

@@ -21,7 +21,7 @@ static void fill_rest(struct backend_line *line, const struct next_hop *hop, boo
 
 	line->ifindex = hop->ifindex;
 	line->mtu = hop->mtu;
-	memcpy(line->source_mac, hop->source_mac, sizeof(line->source_mac));
+	memcpy(&line->source_mac, hop->source_mac, sizeof(hop->source_mac));
 	if (!own_source)
 		memcpy(line->source, source->bytes, sizeof(line->source));
 }

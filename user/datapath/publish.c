@@ -210,8 +210,9 @@ static void write_image(struct datapath *datapath, const struct view *view, cons
 	       image->rules_count * sizeof(*image->rules));
 	memcpy(map_array(datapath, MAP_RING_SLOTS, __u32) + view->rings[0], image->slots,
 	       image->view.rings[COHORTS_MAX] * sizeof(*image->slots));
-	memcpy(map_array(datapath, MAP_PINS, struct pin_range) + view->pins, image->pins,
-	       view->pins_count * sizeof(*image->pins));
+	if (view->pins_count)
+		memcpy(map_array(datapath, MAP_PINS, struct pin_range) + view->pins, image->pins,
+		       view->pins_count * sizeof(*image->pins));
 	for (i = 0; i < image->backends_count; i++) {
 		static const uint8_t none[16];
 
