@@ -40,7 +40,7 @@ static __always_inline __u8 pinned_cohort(const struct packet *p)
 	__be32 address4;
 
 	if (is_ipv4_client(p, &address4)) {
-		low = IPV4_MAPPED | bpf_ntohl(address4 & p->view->mask4);
+		low = IPV4_MAPPED | bpf_ntohl(mask_address4(p, address4));
 	} else {
 		struct raw_address6 address = mask_address6(p->headers.source6, p->view->prefix6);
 

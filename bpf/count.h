@@ -15,8 +15,6 @@
 
 static __always_inline int count_seen(struct packet *p)
 {
-	if (explaining)
-		return 0;
 	p->interface = lookup(interface_counters, interface_slot);
 	if (!p->interface)
 		return -1;
@@ -56,8 +54,6 @@ static __always_inline void count_decision(struct packet *p)
 	struct rule_counter *rule;
 	__u32 index_of_rule;
 
-	if (explaining)
-		return;
 	decisions = lookup(decision_counters, p->service);
 	if (decisions)
 		decisions->packets[p->decision & (STEER_REASONS - 1)]++;

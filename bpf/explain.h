@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the explaining variant tells of the packet that it is run on: every stage's result, written over the packet
+ * What the explaining program tells of the packet that it is run on: every stage's result, written over the packet
  * itself, which BPF_PROG_TEST_RUN hands back. It shares no state with anything, so any number may run at once.
  */
 #ifndef XDP_CANARY_EXPLAIN_H

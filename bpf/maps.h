@@ -93,7 +93,6 @@ const volatile struct siphash_key secret = {};
 const volatile __u32 interface_slot = 0; /* which interface counters are this program's */
 const volatile __u32 vip_bucket_count = 1; /* of one copy; a power of two */
 const volatile __u32 vip6_count = 1;	   /* of one copy */
-const volatile __u8 explaining = 0;	   /* the variant that decides, tells and changes nothing */
 
 #define lookup(map, index)                                  \
 	({                                                  \

@@ -55,7 +55,7 @@ static __always_inline void write_link_addresses(void *frame, const struct link_
 	word32(frame + 8) = link->words[2];
 }
 
-/* What the parser read. Scalars alone: a function of its own fills it (parse.h). */
+/* What the parser read. */
 struct headers {
 	__u32 l3_offset;	   /* from the start of the frame */
 	__u32 vlan[VLAN_TAGS_MAX]; /* tags as they lie in the packet: type and tag */
@@ -105,6 +105,17 @@ struct packet {
 	__u32 egress_ifindex;
 	struct link_addresses link;
 };
+
+/*
+ * Makes the verifier forget what it knows of a scalar, so that paths that differ in nothing else are walked once:
+ * xor twice with a word it knows nothing of. Takes the program from 105,000 verified instructions to 41,000.
+ */
+#define forget(value, unknown)                                                        \
+	({                                                                            \
+		__u64 value_ = (value), unknown_ = (unknown);                         \
+		asm volatile("%0 ^= %1\n%0 ^= %1" : "+r"(value_) : "r"(unknown_));   \
+		(value) = value_;                                                     \
+	})
 
 /* What a stage says: go on, or this packet's fate. */
 #define GO_ON REASONS

@@ -90,12 +90,29 @@ static __always_inline enum reason parse_ipv4(struct xdp_md *ctx, struct headers
 	return parse_transport(h, l3 + header_length, end, h->l3_length - header_length);
 }
 
-/* RFC 8200 section 4: walks to the upper-layer header. An atomic fragment (RFC 6946) is none. */
-static __always_inline enum reason parse_ipv6_extensions(struct headers *h, __u8 next_header, void *l3,
-							 void *end)
-{
-	__u32 offset = sizeof(struct ipv6hdr);
+#define NO_UPPER_LAYER (1u << 31)
 
+/*
+ * RFC 8200 section 4: walks over the extension headers of the packet at @l3_offset. Returns the upper-layer protocol
+ * and, in the low half, its distance from the IPv6 header; or NO_UPPER_LAYER and a reason. An atomic fragment
+ * (RFC 6946) is none. Global, so that the verifier walks it once by itself; a call costs 7 ns, and few packets
+ * need it.
+ */
+__noinline __u32 find_upper_layer(struct xdp_md *ctx, __u32 l3_offset)
+{
+	void *end = (void *)(long)ctx->data_end;
+	__u32 offset = sizeof(struct ipv6hdr);
+	struct ipv6hdr *ip;
+	__u8 next_header;
+	void *l3;
+
+	if (l3_offset > ETHERNET_SIZE + VLAN_TAGS_MAX * VLAN_TAG_SIZE)
+		return NO_UPPER_LAYER | REASON_UNSUPPORTED;
+	l3 = (void *)(long)ctx->data + l3_offset;
+	ip = l3;
+	if ((void *)(ip + 1) > end)
+		return NO_UPPER_LAYER | REASON_TRUNCATED;
+	next_header = ip->nexthdr;
 	for (int i = 0; i <= EXTENSION_HEADERS_MAX; i++) {
 		struct ipv6_extension *extension = l3 + offset;
 		struct ipv6_fragment *fragment = l3 + offset;
@@ -106,32 +123,42 @@ static __always_inline enum reason parse_ipv6_extensions(struct headers *h, __u8
 		case IPPROTO_DSTOPTS:
 		case IPPROTO_MH:
 			if ((void *)(extension + 1) > end)
-				return REASON_TRUNCATED;
+				return NO_UPPER_LAYER | REASON_TRUNCATED;
 			next_header = extension->next_header;
 			offset += (extension->length + 1) * 8;
 			break;
 		case IPPROTO_AH:
 			if ((void *)(extension + 1) > end)
-				return REASON_TRUNCATED;
+				return NO_UPPER_LAYER | REASON_TRUNCATED;
 			next_header = extension->next_header;
 			offset += (extension->length + 2) * 4;
 			break;
 		case IPPROTO_FRAGMENT:
 			if ((void *)(fragment + 1) > end)
-				return REASON_TRUNCATED;
+				return NO_UPPER_LAYER | REASON_TRUNCATED;
 			if (fragment->offset & bpf_htons(0xfff9))
-				return REASON_FRAGMENT;
+				return NO_UPPER_LAYER | REASON_FRAGMENT;
 			next_header = fragment->next_header;
 			offset += sizeof(*fragment);
 			break;
 		default:
-			if (h->l3_length < offset)
-				return REASON_TRUNCATED;
-			h->protocol = next_header;
-			return parse_transport(h, l3 + offset, end, h->l3_length - offset);
+			return (__u32)next_header << 16 | offset;
 		}
 	}
-	return REASON_UNSUPPORTED;
+	return NO_UPPER_LAYER | REASON_UNSUPPORTED;
+}
+
+static __always_inline enum reason parse_behind_extensions(struct xdp_md *ctx, struct headers *h, void *l3, void *end)
+{
+	__u32 upper = find_upper_layer(ctx, h->l3_offset);
+	__u32 offset = upper & 0x7fff;
+
+	if (upper & NO_UPPER_LAYER)
+		return upper & 0xff;
+	if (h->l3_length < offset)
+		return REASON_TRUNCATED;
+	h->protocol = upper >> 16;
+	return parse_transport(h, l3 + offset, end, h->l3_length - offset);
 }
 
 static __always_inline enum reason parse_ipv6(struct xdp_md *ctx, struct headers *h, void *l3, void *end)
@@ -158,7 +185,7 @@ static __always_inline enum reason parse_ipv6(struct xdp_md *ctx, struct headers
 		h->protocol = ip->nexthdr;
 		return parse_transport(h, ip + 1, end, length - sizeof(*ip));
 	}
-	return parse_ipv6_extensions(h, ip->nexthdr, l3, end);
+	return parse_behind_extensions(ctx, h, l3, end);
 }
 
 static __always_inline int is_vlan(__be16 type)
@@ -180,18 +207,15 @@ static __always_inline int parse_vlan(struct headers *h, int index, __be16 *type
 	return 0;
 }
 
-/*
- * Global, so that the verifier walks it once by itself, and what follows starts from any values of the headers
- * instead of from each path that led to some. The reason, or GO_ON.
- */
-__noinline int parse(struct xdp_md *ctx, struct headers *h)
+/* Inlined, for a call costs 7 ns (a return thunk). The reason, or GO_ON. */
+static __always_inline enum reason parse(struct xdp_md *ctx, struct headers *h)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 	void *header = data + ETHERNET_SIZE;
 	__be16 type;
 
-	if (!h || header > end)
+	if (header > end)
 		return REASON_TRUNCATED;
 	type = word16(data + ETHERTYPE_OFFSET);
 	if (is_vlan(type)) {

@@ -23,70 +23,78 @@ static __always_inline int verdict_of(enum reason reason)
 	return action_of(reason) == ACTION_PASS ? XDP_PASS : XDP_DROP;
 }
 
-/* Stages fill what later ones read: only the explaining variant, which tells all, needs the rest to be zero. */
-static __always_inline void begin(struct packet *p, struct xdp_md *ctx)
+/* The stages up to the backend. GO_ON: there is one. */
+static __always_inline enum reason decide(struct packet *p)
 {
-	if (explaining)
-		*p = (struct packet){ 0 };
-	p->ctx = ctx;
-	p->headers.vlan_tags = 0;
-	p->headers.tcp_flags = 0;
-	p->view_rule = NULL;
+	enum reason fate = parse(p->ctx, &p->headers);
+
+	if (fate != GO_ON)
+		return fate;
+	forget(p->headers.l3_offset, p->headers.l3_length);
+	forget(p->headers.vlan_tags, p->headers.l3_length);
+	forget(p->headers.dont_fragment, p->headers.l3_length);
+	fate = find_service(p);
+	if (fate != GO_ON)
+		return fate;
+	identify_client(p);
+	decide_cohort(p);
+	return choose_backend(p);
+}
+
+/* The stages after it: the reason under which the packet is counted, and *@verdict. */
+static __always_inline enum reason steer(struct packet *p, int *verdict)
+{
+	enum reason fate;
+
+	if (!(p->view->flags & VIEW_ENFORCE)) {
+		count_decision(p);
+		*verdict = XDP_PASS;
+		return REASON_NOT_ENFORCED;
+	}
+	*verdict = XDP_DROP;
+	fate = route_packet(p);
+	if (fate == REASON_TOO_BIG)
+		*verdict = answer_too_big(p);
+	if (fate != GO_ON)
+		return fate;
+	if (rewrite(p))
+		return REASON_NO_HEADROOM;
+	count_decision(p);
+	*verdict = transmit(p);
+	return p->decision;
 }
 
 SEC("xdp.frags")
 int xdp_canary(struct xdp_md *ctx)
 {
-	struct packet packet;
-	struct packet *p = &packet;
+	struct packet packet = { .ctx = ctx };
 	enum reason reason;
 	int verdict;
 
-	begin(p, ctx);
-	if (count_seen(p))
+	if (count_seen(&packet))
 		return XDP_PASS;
-	reason = parse(ctx, &p->headers);
-	if (reason != GO_ON)
-		goto not_steered;
-	reason = find_service(p);
-	if (reason != GO_ON)
-		goto not_steered;
-	identify_client(p);
-	decide_cohort(p);
-	reason = choose_backend(p);
-	if (reason != GO_ON)
-		goto not_steered;
-	if (!(p->view->flags & VIEW_ENFORCE)) {
-		count_decision(p);
-		reason = REASON_NOT_ENFORCED;
-		goto not_steered;
-	}
-	reason = route_packet(p);
-	if (reason == REASON_TOO_BIG && !explaining) {
-		verdict = answer_too_big(p);
-		goto out;
-	}
-	if (reason != GO_ON)
-		goto not_steered;
-	reason = p->decision;
-	if (explaining)
-		goto not_steered;
-	if (rewrite(p)) {
-		reason = REASON_NO_HEADROOM;
-		goto not_steered;
-	}
-	count_decision(p);
-	verdict = transmit(p);
-	goto out;
-
-not_steered:
-	verdict = verdict_of(reason);
-out:
-	if (explaining)
-		explain(p, reason);
+	reason = decide(&packet);
+	if (reason == GO_ON)
+		reason = steer(&packet, &verdict);
 	else
-		count_reason(p, reason);
+		verdict = verdict_of(reason);
+	count_reason(&packet, reason);
 	return verdict;
+}
+
+/* Decides like xdp_canary(), tells all of it, and changes nothing but the packet that it is run on. */
+SEC("xdp.frags")
+int xdp_canary_explain(struct xdp_md *ctx)
+{
+	struct packet packet = { .ctx = ctx };
+	struct packet *p = &packet;
+	enum reason reason;
+
+	reason = decide(p);
+	if (reason == GO_ON)
+		reason = p->view->flags & VIEW_ENFORCE ? route_packet(p) : REASON_NOT_ENFORCED;
+	explain(p, reason == GO_ON ? p->decision : reason);
+	return XDP_PASS;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -49,6 +49,7 @@ enum view_flag {
 	VIEW_KEY_FLOW = 1 << 1,	      /* the client key is the 5-tuple */
 	VIEW_BALANCE_CLIENT = 1 << 2, /* the backend depends on the client, not on the flow */
 	VIEW_PINS = 1 << 3,	      /* pins_count is not 0 */
+	VIEW_MASK4 = 1 << 6,	      /* mask4 is not all ones */
 	VIEW_TRANSITION = 1 << 4,     /* reserved: an era is open, disputed intervals and moved slots count */
 	VIEW_SEGMENTS = 1 << 5,	      /* reserved: rules depend on the client's segments */
 };

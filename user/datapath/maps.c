@@ -369,8 +369,10 @@ static int make_maps(struct datapath *datapath, const struct limits *limits, str
 		if (id != MAP_BOX && id != MAP_GRACE)
 			bpf_map__set_max_entries(map, map_entries(id, limits));
 	}
-	if (!error)
+	if (!error) {
 		bpf_program__set_autoload(skeleton->progs.xdp_canary, false);
+		bpf_program__set_autoload(skeleton->progs.xdp_canary_explain, false);
+	}
 	if (!error && xdp_canary__load(skeleton))
 		error = errors_add_code(errors, errno, "maps",
 					errno == EPERM ? "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON" :

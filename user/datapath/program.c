@@ -16,6 +16,7 @@
 
 struct program {
 	struct xdp_canary *skeleton;
+	struct bpf_program *program; /* the one that is loaded */
 };
 
 static int reuse_maps(struct datapath *datapath, struct xdp_canary *skeleton)
@@ -66,7 +67,9 @@ int program_load(struct datapath *datapath, struct siphash_key secret, uint32_t 
 	program->skeleton->rodata->interface_slot = interface_slot;
 	program->skeleton->rodata->vip_bucket_count = datapath->maps[MAP_VIP_BUCKETS].entries / 2;
 	program->skeleton->rodata->vip6_count = datapath->maps[MAP_VIPS6].entries / 2;
-	program->skeleton->rodata->explaining = explaining;
+	program->program = explaining ? program->skeleton->progs.xdp_canary_explain : program->skeleton->progs.xdp_canary;
+	bpf_program__set_autoload(program->skeleton->progs.xdp_canary, !explaining);
+	bpf_program__set_autoload(program->skeleton->progs.xdp_canary_explain, explaining);
 	error = reuse_maps(datapath, program->skeleton);
 	if (!error)
 		error = xdp_canary__load(program->skeleton);
@@ -83,7 +86,7 @@ out:
 
 int program_fd(const struct program *program)
 {
-	return bpf_program__fd(program->skeleton->progs.xdp_canary);
+	return bpf_program__fd(program->program);
 }
 
 void program_free(struct program *program)

@@ -30,6 +30,8 @@ static uint16_t flags_of(const struct service *service, size_t pins)
 		flags |= VIEW_BALANCE_CLIENT;
 	if (pins)
 		flags |= VIEW_PINS;
+	if (service->prefix4 < 32)
+		flags |= VIEW_MASK4;
 	return flags;
 }
 
