@@ -59,7 +59,7 @@ class Words(BoxTest):
         self.fails(self.box("apply", "-f"), 2, "-f", "value")
 
     def test_what_a_later_version_has_is_not_available(self):
-        for words in (["upgrade", "--dry-run"], ["backend", "set", "api", "10.0.0.1", "down"],
+        for words in (["backend", "set", "api", "10.0.0.1", "down"],
                       ["segment", "preview", "-f", "x", "y"], ["top"], ["rollout", "start", "api"],
                       ["apply", "-f", "x", "--restart-rollout"],
                       ["rollout", "set", "api", "5", "--cut"]):

@@ -126,6 +126,7 @@ COMMAND(command_history);
 COMMAND(command_audit);
 COMMAND(command_attach);
 COMMAND(command_detach);
+COMMAND(command_upgrade);
 COMMAND(command_kill);
 COMMAND(command_service_list);
 COMMAND(command_service_show);

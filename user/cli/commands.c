@@ -31,6 +31,7 @@ static const struct flag get_flags[] = {
 static const struct flag history_flags[] = { { .name = "--limit", .value = "N" }, END };
 static const struct flag audit_flags[] = { { .name = "--since", .value = "TIME" }, END };
 static const struct flag attach_flags[] = { { .name = "--try", .value = "DURATION" }, END };
+static const struct flag upgrade_flags[] = { { .name = "--dry-run" }, END };
 static const struct flag kill_flags[] = { { .name = "--all" }, END };
 static const struct flag pin_flags[] = { { .name = "--for", .value = "DURATION" }, END };
 static const struct flag set_flags[] = {
@@ -64,7 +65,7 @@ const struct command commands[] = {
 	{ "audit", NULL, "[S]", 0, 1, audit_flags, "who changed what, when and why", command_audit },
 	{ "attach", NULL, "[IF...]", 0, INTERFACES_MAX, attach_flags, "attach to interfaces", command_attach },
 	{ "detach", NULL, "[IF...]", 0, INTERFACES_MAX, no_flags, "detach from interfaces", command_detach },
-	{ "upgrade", NULL, "", 0, 0, no_flags, "replace the program, keep the maps", NULL },
+	{ "upgrade", NULL, "", 0, 0, upgrade_flags, "replace the program, keep the maps", command_upgrade },
 	{ "kill", NULL, "S|--all", 0, 1, kill_flags, "every client of S to control, at once", command_kill },
 	{ "service", "list", "", 0, 0, no_flags, "services and their shares", command_service_list },
 	{ "service", "show", "S", 1, 1, no_flags, "one service", command_service_show },

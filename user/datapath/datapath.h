@@ -70,6 +70,8 @@ int datapath_open(const char *pins, bool writable, struct datapath **out, struct
 int datapath_create(const char *pins, const struct limits *limits, struct siphash_key secret,
 		    struct datapath **out, struct errors *errors);
 void datapath_close(struct datapath *datapath);
+/* Loads this build's explaining program and puts it where the pinned one is. */
+int datapath_pin_explainer(struct datapath *datapath, struct siphash_key secret, struct errors *errors);
 struct box *datapath_box(const struct datapath *datapath);
 /* Bytes of kernel memory that a map's elements take; per-CPU ones on all CPUs. */
 uint64_t map_bytes(const struct map *map, bool per_cpu);
@@ -87,6 +89,9 @@ struct program; /* a loaded instance of the program, and its constants */
 int program_load(struct datapath *datapath, struct siphash_key secret, uint32_t interface_slot, bool explaining,
 		 struct program **out, struct errors *errors);
 int program_fd(const struct program *program);
+/* The kernel's tag of a program, a digest of its instructions, as 16 hex digits; "" where it cannot be read. */
+#define PROGRAM_TAG_SIZE 17
+void program_tag(int program, char tag[PROGRAM_TAG_SIZE]);
 void program_free(struct program *program);
 
 /* ---- link.c: interfaces ---- */
@@ -102,6 +107,11 @@ int link_attach(struct datapath *datapath, struct siphash_key secret, const stru
 /* -ENOENT without an error where it was not attached. */
 int link_detach(const char *pins, const char *interface, struct errors *errors);
 enum attach_state link_state(const char *pins, const char *interface);
+/*
+ * Replaces the program of a pinned link; no packet goes without one. *@before: the tag of the one that was there.
+ */
+int link_replace_program(const char *pins, const char *interface, const struct program *program,
+			 char before[PROGRAM_TAG_SIZE], struct errors *errors);
 /* Names of all attached interfaces, malloc()ed array of malloc()ed strings. */
 int link_list(const char *pins, char ***names, size_t *count, struct errors *errors);
 

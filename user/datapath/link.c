@@ -167,6 +167,39 @@ int link_detach(const char *pins, const char *interface, struct errors *errors)
 	return error;
 }
 
+static void tag_of_link(int fd, char tag[PROGRAM_TAG_SIZE])
+{
+	struct bpf_link_info info = { 0 };
+	__u32 size = sizeof(info);
+	int program = -1;
+
+	*tag = '\0';
+	if (!bpf_obj_get_info_by_fd(fd, &info, &size))
+		program = bpf_prog_get_fd_by_id(info.prog_id);
+	if (program < 0)
+		return;
+	program_tag(program, tag);
+	close(program);
+}
+
+int link_replace_program(const char *pins, const char *interface, const struct program *program,
+			 char before[PROGRAM_TAG_SIZE], struct errors *errors)
+{
+	char *path = link_path(pins, interface);
+	int fd = path ? bpf_obj_get(path) : -1, error = 0;
+
+	free(path);
+	if (fd < 0)
+		return errors_add_code(errors, errno, interface, "run as root", "cannot open the pinned link: %s",
+				       strerror(errno));
+	tag_of_link(fd, before);
+	if (bpf_link_update(fd, program_fd(program), NULL))
+		error = errors_add_code(errors, errno, interface, "the old program goes on; look at `doctor`",
+					"cannot replace the program: %s", strerror(errno));
+	close(fd);
+	return error;
+}
+
 int link_list(const char *pins, char ***names, size_t *count, struct errors *errors)
 {
 	struct dirent *entry;

@@ -386,7 +386,7 @@ static int make_maps(struct datapath *datapath, const struct limits *limits, str
 	return error;
 }
 
-static int pin_explaining_program(struct datapath *datapath, struct siphash_key secret, struct errors *errors)
+int datapath_pin_explainer(struct datapath *datapath, struct siphash_key secret, struct errors *errors)
 {
 	struct program *program;
 	char *path;
@@ -426,7 +426,7 @@ int datapath_create(const char *pins, const struct limits *limits, struct siphas
 	box->abi_version = ABI_VERSION;
 	box->secret_fingerprint = secret_fingerprint(secret);
 	box->created = time_now_ns();
-	error = pin_explaining_program(datapath, secret, errors);
+	error = datapath_pin_explainer(datapath, secret, errors);
 	if (error)
 		unpin_maps(pins);
 out:

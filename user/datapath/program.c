@@ -89,6 +89,19 @@ int program_fd(const struct program *program)
 	return bpf_program__fd(program->program);
 }
 
+void program_tag(int program, char tag[PROGRAM_TAG_SIZE])
+{
+	struct bpf_prog_info info = { 0 };
+	__u32 size = sizeof(info);
+	size_t i;
+
+	*tag = '\0';
+	if (bpf_obj_get_info_by_fd(program, &info, &size))
+		return;
+	for (i = 0; i < sizeof(info.tag); i++)
+		sprintf(tag + 2 * i, "%02x", info.tag[i]);
+}
+
 void program_free(struct program *program)
 {
 	if (!program)
