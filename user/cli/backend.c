@@ -36,14 +36,13 @@ static const char *next_hop_of(const struct lister *lister, const struct service
 			       const struct backend *backend)
 {
 	const struct backend_line *line = line_of(lister->control, service, backend);
-	struct next_hop_query query = backend_query(service, backend);
 	struct next_hop hop;
 
 	if (!line)
 		return "unknown";
 	if (line->next_hop & NEXT_HOP_VALID)
 		return next_hop_state_name(NEXT_HOP_RESOLVED);
-	if (!lister->next_hops || next_hops_query(lister->next_hops, &query, &hop, NULL))
+	if (!lister->next_hops || backend_next_hop(lister->next_hops, service, backend, &hop, NULL))
 		return "unknown";
 	/* The daemon, or the next command, writes it down. */
 	if (hop.state == NEXT_HOP_RESOLVED)

@@ -47,14 +47,21 @@ int control_attach(struct control *control, const char *name, uint32_t slot)
 
 int control_attach_wanted(struct control *control)
 {
+	int error, first_error = 0;
 	size_t i;
-	int error = 0;
 
-	for (i = 0; i < control->live.interfaces_count && !control->live.detached && !error; i++) {
+	for (i = 0; i < control->live.interfaces_count && !control->live.detached; i++) {
 		const struct live_interface *live = &control->live.interfaces[i];
 
-		if (live->attached)
+		if (!live->attached)
+			continue;
+		if (interface_exists(live->name))
 			error = control_attach(control, live->name, live->slot);
+		else
+			error = errors_add_code(control->errors, ENODEV, live->name, "see `ip link`",
+						"is to be attached, and is not there");
+		if (!first_error)
+			first_error = error;
 	}
-	return error;
+	return first_error;
 }

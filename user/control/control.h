@@ -76,8 +76,9 @@ bool service_is_latched(const struct control *control, const struct service *ser
 
 /* ---- resolve.c ---- */
 
-struct next_hop_query backend_query(const struct service *service, const struct backend *backend);
-bool backend_has_own_source(const struct service *service, const struct backend *backend);
+/* What the kernel says of the way to a backend, and NEXT_HOP_NO_SOURCE where its tunnel would have no source. */
+int backend_next_hop(struct next_hops *next_hops, const struct service *service, const struct backend *backend,
+		     struct next_hop *out, struct errors *errors);
 /* Asks for the next hops of every published backend again and writes those that changed; *@unresolved counts. */
 int control_refresh_next_hops(struct control *control, struct next_hops *next_hops, size_t *unresolved);
 /* The same until all are resolved or @milliseconds have passed; a warning for each that is not. */
@@ -87,7 +88,7 @@ int control_await_next_hops(struct control *control, uint64_t milliseconds);
 
 /* Attaches one interface in the mode that the policy says, native where it says nothing. */
 int control_attach(struct control *control, const char *name, uint32_t slot);
-/* Attaches every interface of the policy that is to be; detaches none. */
+/* Attaches every interface that is to be, also after one that cannot be, whose error it returns; detaches none. */
 int control_attach_wanted(struct control *control);
 /* Is it there, in this network namespace? */
 bool interface_exists(const char *name);

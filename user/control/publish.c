@@ -176,11 +176,8 @@ static struct next_hop *ask_next_hops(struct control *control, struct next_hops 
 		hops[i].state = NEXT_HOP_NO_ROUTE;
 	for (cohort = 0; hops && cohort < service->cohorts_count; cohort++)
 		for (i = 0; i < service->cohorts[cohort].backends_count; i++, index++) {
-			struct next_hop_query query =
-				backend_query(service, &service->cohorts[cohort].backends[i]);
-
-			if (next_hops_query(next_hops, &query, &hops[input->backend_numbers[index]],
-					    control->errors)) {
+			if (backend_next_hop(next_hops, service, &service->cohorts[cohort].backends[i],
+					     &hops[input->backend_numbers[index]], control->errors)) {
 				free(hops);
 				return NULL;
 			}

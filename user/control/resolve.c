@@ -9,20 +9,30 @@
 
 #define AWAIT_STEP_MS 20
 
-struct next_hop_query backend_query(const struct service *service, const struct backend *backend)
+/* The next hop gives the outer source where the file does not; l2 has none. */
+static bool source_is_given(const struct service *service, const struct backend *backend)
 {
-	return (struct next_hop_query){
+	if (service->steer == STEER_L2)
+		return true;
+	return (backend->address.family == 6 ? service->encap_source6 : service->encap_source4).family != 0;
+}
+
+int backend_next_hop(struct next_hops *next_hops, const struct service *service, const struct backend *backend,
+		     struct next_hop *out, struct errors *errors)
+{
+	const struct next_hop_query query = {
 		.address = backend->address,
 		.via = backend->via,
 		.interface = backend->interface,
 		.mac = backend->has_mac ? backend->mac : NULL,
 		.on_link = service->steer == STEER_L2,
 	};
-}
+	int error = next_hops_query(next_hops, &query, out, errors);
 
-bool backend_has_own_source(const struct service *service, const struct backend *backend)
-{
-	return (backend->address.family == 6 ? service->encap_source6 : service->encap_source4).family != 0;
+	if (!error && out->state == NEXT_HOP_RESOLVED && !source_is_given(service, backend) &&
+	    !(backend->address.family == 6 ? out->source6 : out->source4).family)
+		out->state = NEXT_HOP_NO_SOURCE;
+	return error;
 }
 
 struct refresh {
@@ -65,10 +75,9 @@ static void warn_unresolved(struct refresh *refresh, const struct service *servi
 static int refresh_backend(struct refresh *refresh, const struct service *service,
 			   const struct backend *backend, struct backend_line *line)
 {
-	struct next_hop_query query = backend_query(service, backend);
-	bool own_source = backend_has_own_source(service, backend);
+	bool own_source = source_is_given(service, backend);
 	struct next_hop hop;
-	int error = next_hops_query(refresh->next_hops, &query, &hop, refresh->control->errors);
+	int error = backend_next_hop(refresh->next_hops, service, backend, &hop, refresh->control->errors);
 
 	if (error)
 		return error;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * One thread, one loop (sd-event): a round a second, netlink in between, HTTP as it comes. Each task opens the state
- * for itself, and takes the writer lock only while it writes, so that commands never wait long for the daemon.
+ * for itself, and takes the writer lock only while it writes, so that commands never wait long for the daemon. The
+ * loop waits for nobody either: what another writer keeps it from, and what did not succeed, is tried again in the
+ * next rounds.
  */
 #include "daemon/daemon.h"
 
@@ -21,32 +23,47 @@
 #define ROUND_US 1000000ULL
 #define REFRESH_ROUNDS 15 /* next hops are asked again, whatever netlink said */
 #define NETLINK_SETTLE_US 50000ULL
+#define BUSY_PATIENCE 10 /* times that the writer lock is not had before that is said */
+
+enum task { TASK_MAINTAIN, TASK_STORE, TASK_PAGE, TASKS };
 
 struct daemon {
-	const struct place *place;
+	struct place place;
 	const struct actor *actor;
 	sd_event *event;
 	struct next_hops *next_hops;
 	sd_event_source *refresh; /* one shot, soon after netlink said something */
 	struct http *http;
 	char *listen; /* what http listens at */
+	bool listen_failed;
 	struct daemon_facts facts;
 	uint64_t revision; /* last seen */
 	uint64_t rounds;
+	bool restore_is_due;  /* the kernel's side may be that of before the start */
+	bool maintain_is_due; /* in the next round */
+	unsigned int busy;    /* times in a row that the writer lock was not had */
+	char *said[TASKS];    /* what each task last complained of */
 };
 
 /* ---- tasks ---- */
 
-/* Logs and forgets what a task complained of. */
-static void end_task(struct daemon *daemon, struct errors *errors, int error)
+/* Logs what a task complains of, once until it is something else, and forgets it. */
+static void end_task(struct daemon *daemon, enum task task, struct errors *errors, int error)
 {
-	if (error && error != -EBUSY)
+	json_t *list = json_pack("[o, o]", errors_to_json(errors), errors_warnings_to_json(errors));
+	char *text = json_dumps(list, JSON_COMPACT);
+
+	if (error)
 		daemon->facts.store_errors++;
-	log_errors(errors);
+	if (!text || !daemon->said[task] || strcmp(text, daemon->said[task]))
+		log_errors(errors);
+	free(daemon->said[task]);
+	daemon->said[task] = text;
+	json_decref(list);
 	errors_free(errors);
 }
 
-/* After a boot, or when an interface came back: maps, views and links as the store has them. */
+/* After a boot, or when an interface came back: maps and views as the store has them. */
 static int restore(struct control *control)
 {
 	int error;
@@ -54,9 +71,7 @@ static int restore(struct control *control)
 	if (!control->revision.number && !control->live.interfaces_count)
 		return 0;
 	error = control_load(control);
-	if (!error)
-		error = control_publish(control);
-	return error ? error : control_attach_wanted(control);
+	return error ? error : control_publish(control);
 }
 
 static bool has_ended_pin(const struct control *control, uint64_t now)
@@ -100,26 +115,57 @@ static bool needs_attaching(const struct control *control)
 	return false;
 }
 
+static bool needs_restoring(const struct daemon *daemon, const struct control *control)
+{
+	return daemon->restore_is_due || control->touched_all || control->touched_count || needs_attaching(control);
+}
+
+static int bring_up_to_date(struct daemon *daemon, struct control *control)
+{
+	uint64_t now = time_now_ns();
+	int error = has_ended_pin(control, now) ? drop_ended_pins(control, now) : 0;
+
+	if (error || !needs_restoring(daemon, control))
+		return error;
+	error = restore(control);
+	if (error)
+		return error;
+	daemon->restore_is_due = false;
+	control_attach_wanted(control); /* what cannot be attached is said, and keeps nothing else waiting */
+	return 0;
+}
+
+/* Another writer has the lock, which the loop does not wait for: most likely it is free in the next round. */
+static bool is_busy(struct daemon *daemon, int error)
+{
+	daemon->busy = error == -EBUSY ? daemon->busy + 1 : 0;
+	daemon->maintain_is_due = daemon->busy;
+	return daemon->busy && daemon->busy < BUSY_PATIENCE && !daemon->place.wait_ms;
+}
+
 /* Next hops, pins and links, under the writer lock. */
 static void maintain(struct daemon *daemon)
 {
 	struct errors *errors = errors_new();
-	uint64_t now = time_now_ns();
 	struct control *control;
-	size_t unresolved;
-	int error = control_open_write(daemon->place, daemon->actor, errors, &control);
+	size_t unresolved = 0;
+	int error;
 
+	error = control_open_write(&daemon->place, daemon->actor, errors, &control);
+	if (is_busy(daemon, error)) {
+		errors_free(errors);
+		return;
+	}
 	if (error)
 		goto out;
-	if (has_ended_pin(control, now))
-		error = drop_ended_pins(control, now);
-	if (!error && (control->touched_all || needs_attaching(control)))
-		error = restore(control);
-	if (!error && control->datapath && daemon->next_hops)
+	error = bring_up_to_date(daemon, control);
+	if (!error && control->datapath)
 		error = control_refresh_next_hops(control, daemon->next_hops, &unresolved);
+	/* The kernel gives up on a neighbour that does not answer; it is asked for until it does. */
+	daemon->maintain_is_due = unresolved;
 	control_close(control);
 out:
-	end_task(daemon, errors, error);
+	end_task(daemon, TASK_MAINTAIN, errors, error);
 }
 
 /* @listen NULL: off. */
@@ -133,15 +179,16 @@ static void look_at_store(struct daemon *daemon)
 	struct control *control = NULL;
 	struct store *store = NULL;
 	size_t count = 0;
-	int error = store_open_read(daemon->place->state, &store, errors);
+	int error = store_open_read(daemon->place.state, &store, errors);
 
 	if (!error)
 		error = store_history(store, 1, &newest, &count, errors);
-	if (!error && count && newest->number != daemon->revision) {
-		error = control_open(daemon->place, errors, &control);
+	if (!error && count && (newest->number != daemon->revision || daemon->listen_failed)) {
+		error = control_open(&daemon->place, errors, &control);
 		if (!error) {
 			daemon->revision = newest->number;
 			error = listen_at(daemon, control->policy->metrics_listen, errors);
+			daemon->listen_failed = error;
 		}
 		control_close(control);
 	}
@@ -149,7 +196,7 @@ static void look_at_store(struct daemon *daemon)
 		revision_release(newest);
 	free(newest);
 	store_close(store);
-	end_task(daemon, errors, error == -ENOENT ? 0 : error);
+	end_task(daemon, TASK_STORE, errors, error == -ENOENT ? 0 : error);
 }
 
 /* ---- /metrics ---- */
@@ -159,13 +206,13 @@ static int render_page(void *data, char **text, size_t *length)
 	struct daemon *daemon = data;
 	struct errors *errors = errors_new();
 	struct control *control;
-	int error = control_open(daemon->place, errors, &control);
+	int error = control_open(&daemon->place, errors, &control);
 
 	if (!error) {
 		error = metrics_render(control, &daemon->facts, text, length);
 		control_close(control);
 	}
-	end_task(daemon, errors, error);
+	end_task(daemon, TASK_PAGE, errors, error);
 	return error;
 }
 
@@ -220,7 +267,7 @@ static void run_round(struct daemon *daemon)
 
 	daemon->facts.last_loop_ns = time_now_ns();
 	look_at_store(daemon);
-	if (daemon->revision != before || daemon->rounds % REFRESH_ROUNDS == 0)
+	if (daemon->revision != before || daemon->maintain_is_due || daemon->rounds % REFRESH_ROUNDS == 0)
 		maintain(daemon);
 	http_tick(daemon->http);
 	daemon->rounds++;
@@ -286,29 +333,18 @@ static int add_sources(struct daemon *daemon)
 	return error < 0 ? error : 0;
 }
 
-static void restore_at_start(struct daemon *daemon)
-{
-	struct errors *errors = errors_new();
-	struct control *control;
-	int error = control_open_write(daemon->place, daemon->actor, errors, &control);
-
-	if (!error) {
-		error = restore(control);
-		control_close(control);
-	}
-	end_task(daemon, errors, error);
-}
-
 int daemon_run(const struct place *place, const struct actor *actor, bool once, struct errors *errors)
 {
-	struct daemon daemon = { .place = place, .actor = actor };
-	int error = next_hops_open(&daemon.next_hops, errors);
+	struct daemon daemon = { .place = *place, .actor = actor, .restore_is_due = true };
+	int task, error = next_hops_open(&daemon.next_hops, errors);
 
 	if (!error && sd_event_new(&daemon.event) < 0)
 		error = errors_add_code(errors, ENOMEM, "daemon", "try again", "cannot make an event loop");
 	if (error)
 		goto out;
-	restore_at_start(&daemon);
+	if (!once)
+		daemon.place.wait_ms = 0;
+	maintain(&daemon);
 	run_round(&daemon);
 	if (once)
 		goto out;
@@ -323,6 +359,8 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once, 
 out:
 	http_stop(daemon.http);
 	free(daemon.listen);
+	for (task = 0; task < TASKS; task++)
+		free(daemon.said[task]);
 	sd_event_source_disable_unref(daemon.refresh);
 	sd_event_unref(daemon.event);
 	next_hops_close(daemon.next_hops);

@@ -20,6 +20,7 @@ enum next_hop_state {
 	NEXT_HOP_OFF_LINK,   /* `l2` was asked for, and the route goes through a gateway */
 	NEXT_HOP_LOCAL,	     /* the address is this host's own */
 	NEXT_HOP_NO_ETHERNET, /* the interface has no Ethernet header */
+	NEXT_HOP_NO_SOURCE,   /* the interface has no address for the outer header; the caller says so */
 };
 
 struct next_hop {
