@@ -36,6 +36,7 @@ static __always_inline enum reason choose_backend(struct packet *p)
 		if (cohort)
 			p->decision = REASON_COHORT_DOWN;
 		cohort = 0;
+		p->cohort = 0;
 		size = ring_size(p, 0);
 		if (!size)
 			return REASON_NO_BACKEND;

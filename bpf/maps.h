@@ -91,7 +91,7 @@ struct box box SEC(".data.box");
 
 const volatile struct siphash_key secret = {};
 const volatile __u32 interface_slot = 0; /* which interface counters are this program's */
-const volatile __u32 vip_bucket_count = 1; /* of one copy; a power of two */
+const volatile __u32 vip_bucket_bits = 1; /* log2 of the buckets of one copy */
 const volatile __u32 vip6_count = 1;	   /* of one copy */
 
 #define lookup(map, index)                                  \

@@ -12,17 +12,15 @@
 #define IP_FLAG_DF 0x4000
 #define IP_FRAGMENT_MASK 0x3fff /* more fragments, or an offset */
 
-/* <linux/ipv6.h> and netinet/ip6.h do not have these for the BPF target. */
+/*
+ * Every IPv6 extension header begins with the type of the next one, and has eight bytes at the least. Of a fragment
+ * header they are the whole.
+ */
 struct ipv6_extension {
 	__u8 next_header;
-	__u8 length; /* in 8 bytes, the first not counted; AH: in 4 bytes, minus 2 */
-};
-
-struct ipv6_fragment {
-	__u8 next_header;
-	__u8 reserved;
-	__be16 offset; /* 13 bits of offset, 2 reserved, more fragments */
-	__be32 id;
+	__u8 length; /* in 8 bytes, the first not counted; AH: in 4 bytes, minus 2; fragment: reserved */
+	__be16 fragment; /* 13 bits of offset, 2 reserved, more fragments */
+	__be32 rest;
 };
 
 struct vlan_tag {
@@ -90,67 +88,58 @@ static __always_inline enum reason parse_ipv4(struct xdp_md *ctx, struct headers
 	return parse_transport(h, l3 + header_length, end, h->l3_length - header_length);
 }
 
+static __always_inline int is_ipv6_extension(__u8 type)
+{
+	return type == IPPROTO_HOPOPTS || type == IPPROTO_ROUTING || type == IPPROTO_FRAGMENT ||
+	       type == IPPROTO_AH || type == IPPROTO_DSTOPTS || type == IPPROTO_MH;
+}
+
+static __always_inline __u32 ipv6_extension_size(__u8 type, const struct ipv6_extension *extension)
+{
+	if (type == IPPROTO_FRAGMENT)
+		return sizeof(*extension);
+	return type == IPPROTO_AH ? (extension->length + 2) * 4 : (extension->length + 1) * 8;
+}
+
 #define NO_UPPER_LAYER (1u << 31)
 
 /*
- * RFC 8200 section 4: walks over the extension headers of the packet at @l3_offset. Returns the upper-layer protocol
- * and, in the low half, its distance from the IPv6 header; or NO_UPPER_LAYER and a reason. An atomic fragment
- * (RFC 6946) is none. Global, so that the verifier walks it once by itself; a call costs 7 ns, and few packets
- * need it.
+ * RFC 8200 section 4: walks over the extension headers of the packet of @length bytes at @l3_offset. Returns the
+ * upper-layer protocol and, in the low half, its distance from the IPv6 header; or NO_UPPER_LAYER and a reason. An
+ * atomic fragment (RFC 6946) is none. Global, so that the verifier walks it once by itself; a call costs 7 ns, and
+ * few packets need it.
  */
-__noinline __u32 find_upper_layer(struct xdp_md *ctx, __u32 l3_offset)
+__noinline __u32 find_upper_layer(struct xdp_md *ctx, __u32 l3_offset, __u32 length)
 {
 	void *end = (void *)(long)ctx->data_end;
 	__u32 offset = sizeof(struct ipv6hdr);
 	struct ipv6hdr *ip;
-	__u8 next_header;
-	void *l3;
+	__u8 type;
 
 	if (l3_offset > ETHERNET_SIZE + VLAN_TAGS_MAX * VLAN_TAG_SIZE)
 		return NO_UPPER_LAYER | REASON_UNSUPPORTED;
-	l3 = (void *)(long)ctx->data + l3_offset;
-	ip = l3;
+	ip = (void *)(long)ctx->data + l3_offset;
 	if ((void *)(ip + 1) > end)
 		return NO_UPPER_LAYER | REASON_TRUNCATED;
-	next_header = ip->nexthdr;
+	type = ip->nexthdr;
 	for (int i = 0; i <= EXTENSION_HEADERS_MAX; i++) {
-		struct ipv6_extension *extension = l3 + offset;
-		struct ipv6_fragment *fragment = l3 + offset;
+		struct ipv6_extension *extension = (void *)ip + offset;
 
-		switch (next_header) {
-		case IPPROTO_HOPOPTS:
-		case IPPROTO_ROUTING:
-		case IPPROTO_DSTOPTS:
-		case IPPROTO_MH:
-			if ((void *)(extension + 1) > end)
-				return NO_UPPER_LAYER | REASON_TRUNCATED;
-			next_header = extension->next_header;
-			offset += (extension->length + 1) * 8;
-			break;
-		case IPPROTO_AH:
-			if ((void *)(extension + 1) > end)
-				return NO_UPPER_LAYER | REASON_TRUNCATED;
-			next_header = extension->next_header;
-			offset += (extension->length + 2) * 4;
-			break;
-		case IPPROTO_FRAGMENT:
-			if ((void *)(fragment + 1) > end)
-				return NO_UPPER_LAYER | REASON_TRUNCATED;
-			if (fragment->offset & bpf_htons(0xfff9))
-				return NO_UPPER_LAYER | REASON_FRAGMENT;
-			next_header = fragment->next_header;
-			offset += sizeof(*fragment);
-			break;
-		default:
-			return (__u32)next_header << 16 | offset;
-		}
+		if (!is_ipv6_extension(type))
+			return (__u32)type << 16 | offset;
+		if ((void *)(extension + 1) > end || offset + sizeof(*extension) > length)
+			return NO_UPPER_LAYER | REASON_TRUNCATED;
+		if (type == IPPROTO_FRAGMENT && (extension->fragment & bpf_htons(0xfff9)))
+			return NO_UPPER_LAYER | REASON_FRAGMENT;
+		offset += ipv6_extension_size(type, extension);
+		type = extension->next_header;
 	}
 	return NO_UPPER_LAYER | REASON_UNSUPPORTED;
 }
 
 static __always_inline enum reason parse_behind_extensions(struct xdp_md *ctx, struct headers *h, void *l3, void *end)
 {
-	__u32 upper = find_upper_layer(ctx, h->l3_offset);
+	__u32 upper = find_upper_layer(ctx, h->l3_offset, h->l3_length);
 	__u32 offset = upper & 0x7fff;
 
 	if (upper & NO_UPPER_LAYER)

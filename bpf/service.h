@@ -75,16 +75,16 @@ static __always_inline __u32 find_vip(const struct packet *p, __u32 vips, __u16 
 				vips >> VIPS_SEED_SHIFT);
 		want = vip6_cell(hash, 0, kind);
 	}
-	index = vip_bucket_of(hash, vip_bucket_count);
-	bucket = lookup(vip_buckets, copy * vip_bucket_count + index);
+	index = vip_bucket_at(hash, vip_bucket_bits);
+	bucket = lookup(vip_buckets, copy << vip_bucket_bits | index);
 	if (!bucket)
 		return NO_SERVICE;
 	service = p->headers.family == 4 ? find_in_bucket4(bucket, want) :
 				   find_in_bucket6(bucket, want, copy, p, port);
 	if (service != NO_SERVICE || !(bucket->cells[0] & VIP_CELL_OVERFLOW))
 		return service;
-	index = (index + 1) & (vip_bucket_count - 1);
-	bucket = lookup(vip_buckets, copy * vip_bucket_count + index);
+	index = (index + 1) & ((1u << vip_bucket_bits) - 1);
+	bucket = lookup(vip_buckets, copy << vip_bucket_bits | index);
 	if (!bucket)
 		return NO_SERVICE;
 	return p->headers.family == 4 ? find_in_bucket4(bucket, want) :

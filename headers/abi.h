@@ -210,21 +210,27 @@ struct vip6 {
 };
 
 /*
- * Bucket hash: unkeyed, for VIPs are the operator's own. @high is 0 for IPv4. @seed: the builder takes the first
- * with which every VIP finds room and no two of a bucket share a tag.
+ * Bucket hash: unkeyed, for VIPs are the operator's own, and short, for the packet waits for it: one multiplication
+ * (Knuth's multiplicative hashing), whose high bits choose the bucket. @high is 0 for IPv4. @seed: another
+ * multiplier; the builder takes the first with which every VIP finds room and no two of a bucket share a tag.
  */
 pure_inline __u64 vip_hash(__u64 high, __u64 low, __u16 port, __u8 kind, __u8 seed)
 {
-	__u64 x = (low ^ (__u64)port << 40 ^ (__u64)kind << 60 ^ (__u64)seed << 32) * 0x9e3779b97f4a7c15ULL;
+	__u64 multiplier = 0x9e3779b97f4a7c15ULL + seed * 0xc2b2ae3d27d4eb4eULL;
 
-	x = (x ^ x >> 32 ^ high) * 0xd6e8feb86659fd93ULL;
-	return x ^ x >> 32;
+	return (low ^ (__u64)port << 40 ^ (__u64)kind << 60) * multiplier ^ high * 0xd6e8feb86659fd93ULL;
 }
 
-/* The bucket and the tag of an IPv6 cell come from different bits of the hash. @buckets: a power of two. */
+/* @bits: log2 of the buckets of one copy, 1 to 32. */
+pure_inline __u32 vip_bucket_at(__u64 hash, __u32 bits)
+{
+	return hash >> (64 - bits);
+}
+
+/* @buckets: a power of two, 2 or more. */
 pure_inline __u32 vip_bucket_of(__u64 hash, __u32 buckets)
 {
-	return (hash >> 32) & (buckets - 1);
+	return vip_bucket_at(hash, __builtin_ctz(buckets));
 }
 
 pure_inline __u64 vip4_cell(__u32 address, __u16 port, enum vip_kind kind)
@@ -236,7 +242,7 @@ pure_inline __u64 vip4_cell(__u32 address, __u16 port, enum vip_kind kind)
 /* @entry is 0 when looking for the tag alone. */
 pure_inline __u64 vip6_cell(__u64 hash, __u16 entry, enum vip_kind kind)
 {
-	return hash << 32 | (__u64)entry << VIP_CELL_PORT_SHIFT | (__u64)kind << VIP_CELL_KIND_SHIFT;
+	return (hash ^ hash >> 32) << 32 | (__u64)entry << VIP_CELL_PORT_SHIFT | (__u64)kind << VIP_CELL_KIND_SHIFT;
 }
 
 enum vips_flag { /* in box.vips */

@@ -233,6 +233,7 @@ static int publish_service(struct control *control, struct publication *publicat
 	struct view_numbers numbers = { 0 };
 	struct compile_input input;
 	struct view_image image = { 0 };
+	bool is_new = false, is_behind;
 	struct pin *pins = NULL;
 	int error;
 
@@ -259,10 +260,13 @@ static int publish_service(struct control *control, struct publication *publicat
 					control->errors);
 		if (!error)
 			error = numbers_free(control, service);
-		if (!error)
-			error = baseline_record(control, service);
+		is_new = true;
 	}
-	if (!error && control->datapath && !is_shown(control, &live))
+	is_behind = control->datapath && !is_shown(control, &live);
+	/* A boot made the counters anew as well: what was noted of them is no longer so. */
+	if (!error && (is_new || is_behind))
+		error = baseline_record(control, service);
+	if (!error && is_behind)
 		error = stage_view(control, publication, next_hops, &input, &image, &live);
 out:
 	view_image_release(&image);

@@ -129,10 +129,10 @@ int pin_ranges_build(const struct pin *pins, size_t count, struct pin_range **ou
 	}
 	for (i = 0; i < count; i++) {
 		spans[i] = span_of(&pins[i]);
-		spans[i].order = i;
+		spans[i].order = i + 1;
 	}
 	spans[count] = span_of(&ipv4);
-	spans[count].order = count + 1;
+	spans[count].order = 0; /* a pin to 0.0.0.0/0 is of the same prefix, and holds */
 	qsort(spans, count + 1, sizeof(*spans), compare_spans);
 	sweep(&builder, spans, count + 1);
 	free(spans);

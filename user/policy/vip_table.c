@@ -17,7 +17,7 @@ uint32_t vip_table_buckets(uint32_t vips)
 {
 	uint32_t buckets = BUCKETS_MIN;
 
-	while (buckets * VIP_BUCKET_CELLS < 2 * vips)
+	while (buckets * VIP_BUCKET_CELLS < 4 * vips)
 		buckets *= 2;
 	return buckets;
 }

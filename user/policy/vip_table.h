@@ -11,7 +11,10 @@ struct vip_entry {
 	uint32_t service; /* its slot */
 };
 
-/* Buckets of one copy for up to @vips VIPs: a power of two, at most half full. */
+/*
+ * Buckets of one copy for up to @vips VIPs: a power of two, at most a quarter full (half full, 65,536 random VIPs find
+ * no seed that leaves none without room).
+ */
 uint32_t vip_table_buckets(uint32_t vips);
 
 /*
