@@ -19,6 +19,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import sys
 import threading
@@ -32,6 +33,8 @@ from lab import Lab  # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.environ.get("XDP_CANARY", os.path.join(ROOT, "build", "xdp-canary"))
 SEED = int(os.environ.get("XDP_CANARY_SEED", random.SystemRandom().randrange(1 << 32)))
+METRIC = re.compile(r"xdp_canary_(\w+)(?:\{(.*)\})? ([-+0-9.e]+)$")
+LABEL = re.compile(r'\w+="[^"]*"')
 SIGMAS = 5  # a share is judged by: 1 in 2 million right ones would be taken for wrong
 
 
@@ -143,6 +146,15 @@ class Box:
         """{client: cohort}"""
         return dict(zip(clients, (answer["cohort"] for answer in self.explain(name, clients))))
 
+    def next_hops(self, name):
+        """{backend: MAC that its packets get}, of the backends that some of 100 clients have."""
+        return {answer["backend"]: answer["next_hop"] and answer["next_hop"]["mac"]
+                for answer in self.explain(name, self.lab.clients(100))}
+
+    def is_attached(self, interface="eth0"):
+        """As the kernel says."""
+        return "xdp" in self.lab.run("lb", ["ip", "link", "show", interface]).stdout
+
     # ---- processes and files ----
 
     def daemon(self, *, environment=None, wait=True, **options):
@@ -182,6 +194,18 @@ class Box:
                 connection.request(method, path)
                 answer = connection.getresponse()
                 return answer.status, answer.headers, answer.read().decode()
+
+    def metrics(self, port=9977):
+        """{(name without prefix, label=value, ...): value}, labels sorted; comments are left out."""
+        status, _, text = self.fetch(port=port)
+        if status != 200:
+            raise AssertionError(f"{status}: {text}")
+        values = {}
+        for line in text.splitlines():
+            if not line.startswith("#"):
+                name, labels, value = METRIC.match(line).groups()
+                values[(name, *sorted(LABEL.findall(labels or "")))] = float(value)
+        return values
 
     def forget_pins(self):
         """The kernel side is gone, as after a boot; the state stays."""
@@ -304,9 +328,11 @@ class BoxTest(unittest.TestCase):
         """Loads a VIP and checks all that is promised of a split. Returns the results."""
         lab = box.lab
         sources = lab.clients(clients, 6 if ":" in destination else 4)
+        before = sum(box.flows(name).values())
         results = lab.load(sources, destination, port, requests=requests, concurrency=64)
         self.check_all_ok(results)
         self.assertEqual(len(results), clients * requests)
+        self.assertEqual(sum(box.flows(name).values()) - before, len(results))  # no SYN was lost
         in_canary = self.check_sticky(results, canaries)
         self.check_share(len(in_canary), clients, share, f"{name} at {destination}")
         self.assertEqual({result.backend for result in results}, set(backends))

@@ -16,6 +16,7 @@
 
 #define LAB_INGRESS 1	/* loopback of the lab's network namespace */
 #define LAB_EGRESS 7	/* any other: redirects are not carried out in a test run */
+#define LAB_METADATA_MOST 216 /* XDP's headroom less the kernel's struct xdp_frame: no room is left */
 #define LAB_MAC_OF_BOX "\x02\xff\x00\x00\x00\x01"
 
 struct lab_backend {
@@ -31,6 +32,7 @@ struct lab_service {
 	size_t pins_count;
 	uint32_t slot;
 	uint64_t epoch;
+	uint64_t salt64; /* not 0: instead of the salt text's */
 };
 
 struct lab {
@@ -99,7 +101,10 @@ struct run {
 	struct frame out;
 };
 
-/* One packet through the program. May be called from several threads with a run of their own. */
+/*
+ * One packet through the program. May be called from several threads with a run of their own. The
+ * kernel refuses test runs of frames that are shorter than an Ethernet header, 14 bytes.
+ */
 void lab_run(const struct lab *lab, const struct frame *in, struct run *run);
 void lab_run_plan(const struct lab *lab, const struct packet_plan *plan, struct run *run);
 /* The cohort that a steered packet went to, by the destination MAC; -1: it was not steered to a lab's backend. */

@@ -182,6 +182,8 @@ void lab_compile(const struct lab_service *service, struct lab_image *out)
 		input.rule_groups[i] = service->slot * GROUPS_PER_SERVICE + 1 + i;
 	assert_int_equal(compile_view(&input, &out->image), 0);
 	assert_int_equal(compile_rings(&input, &out->image), 0);
+	if (service->salt64)
+		out->image.view.salt64 = service->salt64;
 	for (i = 0; i < service->service.cohorts_count; i++)
 		free(numbers->service.cohorts[i].backends);
 	free(numbers);
