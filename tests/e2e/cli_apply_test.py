@@ -87,7 +87,7 @@ class Changes(ApplyTest):
         self.refused(["apply", "-f", path, "--if-revision", "x"], "--if-revision", status=2)
         self.succeeds(self.box("apply", "-f", path, "--if-revision", "1"))
 
-    def test_bad_input_changes_nothing(self):
+    def test_promise_12_bad_input_changes_nothing(self):
         self.applied()
         unknown = service()
         unknown["cohorts"][0]["backends"][0]["wieght"] = 1

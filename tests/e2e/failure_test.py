@@ -108,7 +108,7 @@ class BadInput(BoxTest):
         if has_line:
             self.assertRegex(done.stderr, POSITION % path, what)
 
-    def test_broken_files_are_refused_in_a_loop_under_load_and_nothing_changes(self):
+    def test_promise_12_broken_files_are_refused_in_a_loop_under_load_and_nothing_changes(self):
         lab = self.lab_with()
         box = Box(lab)
         b1, b2, b3 = map(lab.address, lab.backends)

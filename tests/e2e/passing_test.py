@@ -97,7 +97,7 @@ class Passing(BoxTest):
             lab.run("client", [*ip, "route", "add", address, "via",
                                lab.address("lb", family, "front")])
 
-    def test_own_traffic_and_what_is_forwarded_go_on_as_before(self):
+    def test_promise_1_own_traffic_and_what_is_forwarded_go_on_as_before(self):
         lab = self.lab_with(back_network=True)
         lab.start_nginx("lb", port=8081)
         self.make_forwarding(lab)

@@ -263,7 +263,7 @@ class Agreement(BoxTest):
         self.assertEqual(len(lines), 2)
         return lines
 
-    def test_two_boxes_with_one_secret_and_one_file_agree_on_cohort_and_backend(self):
+    def test_promise_2_two_boxes_with_one_secret_and_one_file_agree_on_cohort_and_backend(self):
         one, other = self.lab_with(), self.lab_with()
         boxes = [self.make(one), self.make(other)]
         self.assertEqual(*(box.run("secret", "check").stdout.split()[0] for box in boxes))
@@ -325,7 +325,7 @@ class Counting(BoxTest):
 
         return wait_for(read)
 
-    def test_every_packet_is_counted_once_and_every_connection_as_a_flow_of_its_cohort(self):
+    def test_promise_11_every_packet_is_counted_once_and_every_connection_as_a_flow_of_its_cohort(self):
         lab = self.lab_with()
         box = self.shop(lab)
         rx_before, before = self.settled(lab, box)
