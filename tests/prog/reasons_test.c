@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Promise 11: one known mix of packets of every reason, and what the counters of an interface say. */
+/* Promise 11: one known mix of packets of every reason, and what an interface counts of it. */
 #include "lab.h"
 #include "oracle.h"
 
