@@ -24,6 +24,12 @@ static __always_inline __u32 ring_size(const struct packet *p, __u32 cohort)
 	return p->view->rings[cohort + 1] - p->view->rings[cohort];
 }
 
+/* A service that is not enforced drops nothing. */
+static __always_inline enum reason without_backend(const struct packet *p)
+{
+	return p->view->flags & VIEW_ENFORCE ? REASON_NO_BACKEND : REASON_NOT_ENFORCED;
+}
+
 static __always_inline enum reason choose_backend(struct packet *p)
 {
 	__u32 cohort = p->cohort & (COHORTS_MAX - 1);
@@ -39,18 +45,18 @@ static __always_inline enum reason choose_backend(struct packet *p)
 		p->cohort = 0;
 		size = ring_size(p, 0);
 		if (!size)
-			return REASON_NO_BACKEND;
+			return without_backend(p);
 	}
 	p->cohort = cohort;
 	p->flow = flow_of(p);
 	p->ring_slot = p->view->rings[cohort] + scale(ring_hash(p->token, p->flow), size);
 	line = lookup(ring_slots, p->ring_slot / RING_LINE_SLOTS);
 	if (!line)
-		return REASON_NO_BACKEND;
+		return without_backend(p);
 	slot = line->slots[p->ring_slot % RING_LINE_SLOTS];
 	p->backend_number = slot & SLOT_NOW_MASK;
 	p->backend = lookup(backends, p->view->backends + p->backend_number);
-	return p->backend ? GO_ON : REASON_NO_BACKEND;
+	return p->backend ? GO_ON : without_backend(p);
 }
 
 #endif

@@ -104,6 +104,21 @@ static __always_inline int answer_ipv6(struct packet *p, void *outer, void *end,
 	return 0;
 }
 
+/*
+ * RFC 1122 section 3.2.2 and RFC 4443 section 2.4 e: no error for what came to a group, or from no single host.
+ */
+static __always_inline int is_unicast(const struct packet *p, const void *frame)
+{
+	__u8 first;
+
+	if (*(__u8 *)frame & 1)
+		return 0;
+	if (p->headers.family == 6)
+		return (p->headers.source6.high & 0xff) != 0xff && (p->headers.source6.high | p->headers.source6.low);
+	first = p->headers.source4 & 0xff;
+	return first && first < 224;
+}
+
 /* XDP_TX with the answer in the frame, or XDP_DROP where none is owed. */
 static __always_inline int answer_too_big(struct packet *p)
 {
@@ -116,9 +131,9 @@ static __always_inline int answer_too_big(struct packet *p)
 	void *outer;
 
 	mtu -= p->backend->flags & BACKEND_IPV6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-	if (p->view->steer != STEER_IPIP || !p->headers.dont_fragment || p->headers.l3_length < QUOTE || !may_answer())
+	if (p->view->steer != STEER_IPIP || !p->headers.dont_fragment || p->headers.l3_length < QUOTE)
 		return XDP_DROP;
-	if (data + ETHERNET_SIZE > end)
+	if (data + ETHERNET_SIZE > end || !is_unicast(p, data) || !may_answer())
 		return XDP_DROP;
 	swap_link_addresses(p, data);
 	if (bpf_xdp_adjust_tail(p->ctx, (int)frame - (int)bpf_xdp_get_buff_len(p->ctx)) ||

@@ -347,6 +347,20 @@ static void passed_packets_are_not_counted_as_steered(void **state)
 	assert_counts(&actual, &nothing);
 }
 
+static void shadow_mode_passes_without_a_backend_too(void **state)
+{
+	struct packet_plan plan = packet_of(4);
+	struct lab *lab = *state;
+	struct lab_service *service = lab_add_usual(lab, STEER_IPIP, 4);
+	struct frame frame;
+
+	service->service.enforce = false;
+	take_weight(lab, service);
+	lab_publish(lab);
+	packet_build(&plan, &frame);
+	lab_assert_passed(lab, &frame, REASON_NOT_ENFORCED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,6 +369,7 @@ int main(void)
 		lab_test(services_do_not_share_counters),
 		lab_test(dropped_packets_are_counted_as_dropped_and_not_as_steered),
 		lab_test(shadow_mode_counts_what_would_be_done_and_passes_untouched),
+		lab_test(shadow_mode_passes_without_a_backend_too),
 		lab_test(passed_packets_are_not_counted_as_steered),
 	};
 

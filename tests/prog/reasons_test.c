@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Promise 11: one known mix of packets of every reason, and what an interface counts of it. */
 #include "lab.h"
-#include "oracle.h"
+#include "tests/random.h"
 
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -127,7 +127,7 @@ static void run_sample(struct lab *lab, const struct sample *sample, enum reason
 static void promise_11_every_packet_is_counted_under_one_reason(void **state)
 {
 	static struct sample samples[REASONS];
-	struct oracle_random random = oracle_seed(__func__);
+	struct random random = random_seeded(__func__);
 	struct interface_counter before, after;
 	uint64_t expected[REASONS] = {0}, sum = 0;
 	struct lab *lab = *state;
@@ -141,7 +141,7 @@ static void promise_11_every_packet_is_counted_under_one_reason(void **state)
 	find_held_out(lab, &samples[REASON_HOLDOUT]);
 	before = lab_interface_counter(lab);
 	while (sent < MIXED) {
-		enum reason reason = oracle_next(&random) % REASONS;
+		enum reason reason = random_below(&random, REASONS);
 
 		if (!samples[reason].is_sent)
 			continue;
