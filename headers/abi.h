@@ -24,6 +24,7 @@
 #define COHORTS_MAX 4
 #define CANARIES_MAX (COHORTS_MAX - 1)
 #define RULES_MAX 16
+#define LANES_MAX 8		/* of a group of rule counters: a service's cohorts now, and those that it has just had */
 #define SERVICES_MAX 4080	/* with the spare slots, 12 bits in a VIP cell */
 #define VIPS_MAX 65536		/* 16 bits in an IPv6 VIP cell */
 #define BACKENDS_MAX 1048576	/* of a box */

@@ -196,7 +196,7 @@ class Box:
                 return answer.status, answer.headers, answer.read().decode()
 
     def metrics(self, port=9977):
-        """{(name without prefix, label=value, ...): value}, labels sorted; comments are left out."""
+        """{(name without prefix, label="value", ...): value}, the labels sorted."""
         status, _, text = self.fetch(port=port)
         if status != 200:
             raise AssertionError(f"{status}: {text}")
@@ -329,7 +329,8 @@ class BoxTest(unittest.TestCase):
         lab = box.lab
         sources = lab.clients(clients, 6 if ":" in destination else 4)
         before = sum(box.flows(name).values())
-        results = lab.load(sources, destination, port, requests=requests, concurrency=64)
+        results = lab.load(sources, destination, port, requests=requests, concurrency=64,
+                           timeout=2)
         self.check_all_ok(results)
         self.assertEqual(len(results), clients * requests)
         self.assertEqual(sum(box.flows(name).values()) - before, len(results))  # no SYN was lost

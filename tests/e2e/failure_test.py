@@ -169,7 +169,7 @@ class Kill(BoxTest):
     CONNECTIONS = 40
 
     def connect_all(self, lab, sources):
-        """{source: a connection that has been used once}, and the sources that the canary serves."""
+        """{source: a connection, used once}, and the sources that the canary serves."""
         connections, in_canary = {}, set()
         for source in sources:
             connections[source] = self.enterContext(lab.connect(source, lab.vip4, timeout=2))

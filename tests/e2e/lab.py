@@ -201,7 +201,7 @@ class Lab:
                  f"route add {self.range6} via {self.address('client', 6, network)}")
 
     def replug(self, role: str) -> None:
-        """Deletes @role's eth0 and makes it again: same name, MAC and addresses, another ifindex."""
+        """Deletes @role's eth0 and makes it again as it was, but for its ifindex."""
         network, _, number, _, port = self._interfaces[role]["eth0"]
         self._ip(role, "link del eth0")
         self._plug(role, "eth0", network, number)

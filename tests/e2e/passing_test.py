@@ -6,8 +6,6 @@ What the balancer's host does with it must be the same before and after the prog
 """
 
 import os
-import re
-import socket
 import struct
 import sys
 import unittest
@@ -226,8 +224,9 @@ class Passing(BoxTest):
 
     def cut_short(self, lab, link):
         """A packet for a VIP that ends within its headers."""
-        whole = bytes(link / self.random.choice([IP(src="10.50.9.9", dst=lab.vip4),
-                                                 IPv6(src="fd50::99", dst=lab.vip6)]) / TCP(dport=80))
+        ip = self.random.choice([IP(src="10.50.9.9", dst=lab.vip4),
+                                 IPv6(src="fd50::99", dst=lab.vip6)])
+        whole = bytes(link / ip / TCP(dport=80))
         return whole[:self.random.randrange(15, len(whole))]
 
     def noise(self, lab, link):

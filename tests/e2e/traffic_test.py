@@ -325,7 +325,7 @@ class Counting(BoxTest):
 
         return wait_for(read)
 
-    def test_promise_11_every_packet_is_counted_once_and_every_connection_as_a_flow_of_its_cohort(self):
+    def test_promise_11_every_packet_is_counted_once_and_every_connection_in_its_cohort(self):
         lab = self.lab_with()
         box = self.shop(lab)
         rx_before, before = self.settled(lab, box)
@@ -398,7 +398,8 @@ class Modes(BoxTest):
         box = Box(lab)
         entry = {"name": "eth0", "mode": "generic"}
         box.apply(config(self.shop_service(lab), interfaces=[entry]))
-        self.assertEqual(box.json("attach")["interfaces"], [{"interface": "eth0", "mode": "generic"}])
+        self.assertEqual(box.json("attach")["interfaces"],
+                         [{"interface": "eth0", "mode": "generic"}])
         self.assertEqual(self.finding(box, "eth0"), ("generic", "warning"))
         for destination in (lab.vip4, lab.vip6):
             self.check_split(box, "shop", destination, share=SHARE)

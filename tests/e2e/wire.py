@@ -79,7 +79,8 @@ def _parse_ip(frame: bytes, offset: int, family: int, packet: Packet) -> Optiona
         packet.headers.append(_header(4, ends, protocol, tos, ttl))
         return None if fragment & 0x3fff else offset + 4 * (frame[offset] & 15)
     word, _, protocol, ttl = struct.unpack_from("!IHBB", frame, offset)
-    packet.headers.append(_header(6, frame[offset + 8:offset + 40], protocol, word >> 20 & 255, ttl))
+    ends = frame[offset + 8:offset + 40]
+    packet.headers.append(_header(6, ends, protocol, word >> 20 & 255, ttl))
     return offset + 40
 
 
@@ -120,7 +121,7 @@ class Capture:
             raise
 
     def frames(self, settle: float = 0.1) -> List[bytes]:
-        """Those since the last call; none has come for @settle seconds, or ten times that is over."""
+        """Those since the last call, until none comes for @settle seconds, ten of which at most."""
         frames, deadline = [], time.monotonic() + 10 * settle
         while time.monotonic() < deadline and select.select([self.sock], [], [], settle)[0]:
             frames.append(self._receive())

@@ -120,7 +120,7 @@ static void decisions_without_a_rule_are_counted_apart(void **state)
 	assert_counted(lab, service, &plan, false, 1, REASON_OVERRIDE, REASON_OVERRIDE);
 	service_kill(lab->datapath, service->slot);
 	assert_counted(lab, service, &plan, false, 0, REASON_KILLED, REASON_KILLED);
-	service_lift_kill(lab->datapath, service->slot);
+	service_lift_kill(lab->datapath, service->slot, service_kills(lab->datapath, service->slot));
 	service->pins_count = 0;
 	service->service.holdout_ppm = 500000;
 	lab_publish(lab);

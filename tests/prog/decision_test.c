@@ -218,7 +218,7 @@ static void kill_sends_everybody_to_control_at_once(void **state)
 	}
 	lab_publish(lab); /* a new view lifts nothing */
 	assert_client_decided(lab, "203.0.113.9", 0, REASON_KILLED);
-	service_lift_kill(lab->datapath, service->slot);
+	service_lift_kill(lab->datapath, service->slot, service_kills(lab->datapath, service->slot));
 	assert_client_decided(lab, "203.0.113.9", 1, REASON_OVERRIDE);
 }
 

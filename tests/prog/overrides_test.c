@@ -360,7 +360,7 @@ static void killed_means_everyone_and_at_once(void **state)
 	check_all(lab, &random, true);
 	plan.destination = address_of("192.0.2.11");
 	assert_int_equal(lab_explain(lab, &plan).cohort, 1);
-	service_lift_kill(lab->datapath, service->slot);
+	service_lift_kill(lab->datapath, service->slot, service_kills(lab->datapath, service->slot));
 	assert_false(service_is_killed(lab->datapath, service->slot));
 	check_all(lab, &random, false);
 }

@@ -394,7 +394,7 @@ static void kill_holds_for_every_packet_after_it(void **state)
 			assert_int_equal(lab_cohort_of(&run), 0);
 		}
 		assert_true(service_is_killed(lab->datapath, service->slot));
-		service_lift_kill(lab->datapath, service->slot);
+		service_lift_kill(lab->datapath, service->slot, service_kills(lab->datapath, service->slot));
 	}
 	release(images);
 }

@@ -485,7 +485,6 @@ static void a_service_goes_after_its_vips(void **state)
 {
 	struct lab *lab = *state;
 	struct views *views = setup_views(lab, __func__);
-	struct service_cell *cell = map_array(lab->datapath, MAP_CELLS, struct service_cell);
 	struct holder *packet;
 	struct showing showing = {.publication = begin(lab), .errors = lab->errors};
 	pthread_t thread;
@@ -499,7 +498,8 @@ static void a_service_goes_after_its_vips(void **state)
 	packet = holder_start(HOLD);
 	assert_int_equal(pthread_create(&thread, NULL, show, &showing), 0);
 	for (;;) {
-		bool there = cell[0].view && cell[0].killed && cell[1].view;
+		bool there = datapath_view(lab->datapath, 0) && datapath_view(lab->datapath, 1) &&
+			     service_is_killed(lab->datapath, 0);
 
 		if (holder_ended(packet))
 			break;

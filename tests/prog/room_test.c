@@ -57,16 +57,18 @@ static void set_backends(struct lab_service *service, unsigned int number, size_
 
 static void set_pins(struct lab_service *service, size_t count)
 {
-	char text[32];
 	size_t i;
 
 	free(service->pins);
-	service->pins = NULL;
-	service->pins_count = 0;
-	for (i = 0; i < count; i++) {
-		snprintf(text, sizeof(text), "10.%zu.%zu.%zu", i >> 15, (i >> 7) & 0xff, (i & 0x7f) << 1);
-		lab_add_pin(service, text, i % 2, PIN_FOREVER);
-	}
+	service->pins = calloc(count + 1, sizeof(*service->pins));
+	assert_non_null(service->pins);
+	service->pins_count = count;
+	for (i = 0; i < count; i++) /* every other address: none is merged with its neighbour */
+		service->pins[i] = (struct pin){
+			.client = {{4, {10, i >> 15, i >> 7, i << 1}}, 32},
+			.cohort = i % 2,
+			.expires = PIN_FOREVER,
+		};
 }
 
 /* ---- regions ---- */

@@ -261,7 +261,7 @@ void lab_reset(struct lab *lab)
 	size_t i;
 
 	for (i = 0; i < lab->services_count; i++) {
-		service_lift_kill(lab->datapath, i);
+		service_lift_kill(lab->datapath, i, service_kills(lab->datapath, i));
 		free_service(lab->services[i]);
 	}
 	lab->services_count = 0;

@@ -273,7 +273,7 @@ static struct vip colliding(const struct lab *lab, struct random *random, uint32
 static void check_overflow(struct lab *lab, struct random *random, uint32_t bucket, size_t home, size_t next)
 {
 	uint32_t buckets = lab->datapath->maps[MAP_VIP_BUCKETS].entries / 2;
-	struct vip_entry entries[32];
+	struct vip_entry entries[32] = {0};
 	size_t i;
 
 	for (i = 0; i < home + next; i++)

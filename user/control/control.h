@@ -32,7 +32,9 @@ struct control {
 	bool touched_all;      /* control_touch() */
 	char **touched;
 	size_t touched_count;
-	uint32_t *lifted; /* slots: control_lift_latch() */
+	struct lifted_kill {
+		uint32_t slot, seen; /* service_kills() when it was decided */
+	} *lifted;	  /* control_lift_latch() */
 	size_t lifted_count;
 	size_t published; /* services that control_publish() gave a new view */
 };

@@ -67,7 +67,7 @@ static int rule_group(struct control *control, const struct service *service, co
 
 	snprintf(name, sizeof(name), "%s/%s", service->name, rule);
 	return number(control, NUMBER_RULE_GROUP, "", name, rule_group_limit(control), MAP_RULE_COUNTERS,
-		      COHORTS_MAX, out);
+		      LANES_MAX, out);
 }
 
 static int number_backend(struct control *control, const struct service *service, const struct backend *backend,
@@ -118,14 +118,14 @@ static int number_lane(struct control *control, const struct service *service, c
 	if (!control->writing)
 		error = store_find_number(control->store, NUMBER_LANE, service->name, cohort, &lane, control->errors);
 	else
-		error = store_number(control->store, NUMBER_LANE, service->name, cohort, COHORTS_MAX, &lane, &is_new,
+		error = store_number(control->store, NUMBER_LANE, service->name, cohort, LANES_MAX, &lane, &is_new,
 				     control->errors);
 	*out = lane;
 	for (rule = 0; rule < service->rules_count && is_new && !error; rule++)
-		error = zero_counters(control, MAP_RULE_COUNTERS, numbers->rule_groups[rule] * COHORTS_MAX + lane,
+		error = zero_counters(control, MAP_RULE_COUNTERS, numbers->rule_groups[rule] * LANES_MAX + lane,
 				      1);
 	if (is_new && !error)
-		error = zero_counters(control, MAP_RULE_COUNTERS, numbers->no_rule_group * COHORTS_MAX + lane, 1);
+		error = zero_counters(control, MAP_RULE_COUNTERS, numbers->no_rule_group * LANES_MAX + lane, 1);
 	return error;
 }
 

@@ -37,7 +37,7 @@ int control_touch(struct control *control, const char *service)
 int control_lift_latch(struct control *control, const char *service)
 {
 	const struct live_service *live = live_service_of(&control->live, service);
-	uint32_t *grown;
+	struct lifted_kill *grown;
 	int error;
 
 	if (!live)
@@ -46,7 +46,10 @@ int control_lift_latch(struct control *control, const char *service)
 	if (!grown)
 		return -ENOMEM;
 	control->lifted = grown;
-	grown[control->lifted_count++] = live->slot;
+	grown[control->lifted_count++] = (struct lifted_kill){
+		.slot = live->slot,
+		.seen = control->datapath ? service_kills(control->datapath, live->slot) : 0,
+	};
 	error = store_set_latch(control->store, service, LATCH_NONE, control->errors);
 	return error ? error : control_reload_live(control);
 }
@@ -227,7 +230,7 @@ static bool slot_is_busy(uint32_t slot, const void *data)
 }
 
 static int publish_service(struct control *control, struct publication *publication,
-			   struct next_hops *next_hops, const struct service *service)
+			   struct next_hops *next_hops, const struct service *service, bool *changed)
 {
 	struct live_service live;
 	struct view_numbers numbers = { 0 };
@@ -258,9 +261,8 @@ static int publish_service(struct control *control, struct publication *publicat
 		live.digest = image.content;
 		error = store_set_epoch(control->store, service->name, live.epoch, image.content,
 					control->errors);
-		if (!error)
-			error = numbers_free(control, service);
 		is_new = true;
+		*changed = true;
 	}
 	is_behind = control->datapath && !is_shown(control, &live);
 	/* A boot made the counters anew as well: what was noted of them is no longer so. */
@@ -333,7 +335,7 @@ static void set_kills(const struct control *control)
 
 	for (i = 0; i < control->live.services_count; i++)
 		if (control->live.services[i].latch == LATCH_KILLED)
-			service_kill(control->datapath, control->live.services[i].slot);
+			service_keep_killed(control->datapath, control->live.services[i].slot);
 }
 
 /*
@@ -345,7 +347,7 @@ static void lift_kills(const struct control *control)
 	size_t i;
 
 	for (i = 0; i < control->lifted_count; i++)
-		service_lift_kill(control->datapath, control->lifted[i]);
+		service_lift_kill(control->datapath, control->lifted[i].slot, control->lifted[i].seen);
 }
 
 /* Where the store was lost, a kill in the kernel still holds the service of that name. */
@@ -377,11 +379,18 @@ static int adopt_kills(struct control *control)
 
 static int stage_all(struct control *control, struct publication *publication, struct next_hops *next_hops)
 {
+	const struct policy *policy = control->policy;
+	bool *changed = calloc(policy->services_count + 1, sizeof(*changed));
+	int error = changed ? 0 : -ENOMEM;
 	size_t i;
-	int error = 0;
 
-	for (i = 0; i < control->policy->services_count && !error; i++)
-		error = publish_service(control, publication, next_hops, &control->policy->services[i]);
+	for (i = 0; i < policy->services_count && !error; i++)
+		error = publish_service(control, publication, next_hops, &policy->services[i], &changed[i]);
+	/* Last: a number that is free again is nobody else's before packets have stopped counting into it. */
+	for (i = 0; i < policy->services_count && !error; i++)
+		if (changed[i])
+			error = numbers_free(control, &policy->services[i]);
+	free(changed);
 	if (!error)
 		error = control_reload_live(control);
 	if (error || !control->datapath)

@@ -5,6 +5,7 @@
  */
 #include "datapath/datapath.h"
 
+#include "policy/ring.h"
 #include "policy/vip_table.h"
 #include "util/siphash.h"
 #include "util/text.h"
@@ -23,10 +24,10 @@
 
 #include "xdp_canary.skel.h"
 
-/* Rings take 100 slots a backend or a little more with even weights; two generations while publishing. */
-#define RING_SLOTS_PER_LIMIT 256
 /* Slots beside limits.services: one that is removed is free again only with the next write. */
 #define SPARE_SERVICE_SLOTS 16
+/* Lines go by backend number, and numbers of those that left are given again late: room for gaps. */
+#define BACKEND_GENERATIONS 3
 #define PIN_RANGES_MAX (1u << PINS_SEARCH_STEPS)
 
 static const char *const map_names[MAPS] = {
@@ -51,6 +52,21 @@ static bool map_is_mmapable(enum map_id id)
 	return id <= MAP_BOX;
 }
 
+/*
+ * Rings of all backends, and a second generation of those of one service. A ring has a power of two of slots: at most
+ * 200 a backend, and at least RING_SLOTS_MIN with two backends.
+ */
+static uint32_t ring_slots(const struct limits *limits)
+{
+	uint32_t of_many = 2 * RING_SLOTS_PER_BACKEND * limits->backends;
+	uint32_t rings = COHORTS_MAX * limits->services;
+	uint32_t of_few = RING_SLOTS_MIN * (rings < limits->backends / 2 ? rings : limits->backends / 2 + 1);
+	uint32_t of_one = 2 * RING_SLOTS_PER_BACKEND *
+			  (limits->backends < SERVICE_BACKENDS_MAX ? limits->backends : SERVICE_BACKENDS_MAX);
+
+	return of_many + of_few + (of_one > of_few ? of_one : of_few);
+}
+
 static uint32_t map_entries(enum map_id id, const struct limits *limits)
 {
 	uint32_t slots = limits->services + SPARE_SERVICE_SLOTS;
@@ -65,9 +81,9 @@ static uint32_t map_entries(enum map_id id, const struct limits *limits)
 	case MAP_RULES:
 		return 2 * slots * RULES_MAX;
 	case MAP_RING_SLOTS:
-		return limits->backends * RING_SLOTS_PER_LIMIT / RING_LINE_SLOTS;
+		return ring_slots(limits) / RING_LINE_SLOTS + 1;
 	case MAP_BACKENDS:
-		return 2 * limits->backends;
+		return BACKEND_GENERATIONS * limits->backends;
 	case MAP_PINS:
 		return PIN_RANGES_MAX;
 	case MAP_VIP_BUCKETS:
@@ -77,7 +93,7 @@ static uint32_t map_entries(enum map_id id, const struct limits *limits)
 	case MAP_INTERFACE_COUNTERS:
 		return INTERFACES_MAX;
 	case MAP_RULE_COUNTERS:
-		return slots * (RULES_MAX + 1) * COHORTS_MAX;
+		return slots * (RULES_MAX + 1) * LANES_MAX;
 	case MAP_BACKEND_COUNTERS:
 		return 2 * limits->backends;
 	default:
@@ -92,7 +108,7 @@ uint32_t datapath_service_limit(const struct datapath *datapath)
 
 uint32_t datapath_rule_groups(const struct datapath *datapath)
 {
-	return datapath->maps[MAP_RULE_COUNTERS].entries / COHORTS_MAX;
+	return datapath->maps[MAP_RULE_COUNTERS].entries / LANES_MAX;
 }
 
 uint64_t map_bytes(const struct map *map, bool per_cpu)

@@ -173,21 +173,72 @@ void publication_end(struct publication *publication)
 	free(publication);
 }
 
-/* Finds room for the image and tells its view where. */
-static int place_image(struct publication *publication, const char *name, const struct view_image *image,
-		       struct view *view, struct errors *errors)
+/* Lines say the same but for their next hops, and an outer source that came with one. */
+static bool lines_are_equal(const struct backend_line *shown, const struct backend_line *wanted)
 {
+	static const uint8_t none[sizeof(wanted->source)];
+
+	return shown->counter == wanted->counter && shown->flags == wanted->flags && shown->ttl == wanted->ttl &&
+	       !memcmp(shown->address, wanted->address, sizeof(shown->address)) &&
+	       (!memcmp(wanted->source, none, sizeof(none)) ||
+		!memcmp(shown->source, wanted->source, sizeof(shown->source)));
+}
+
+/*
+ * What the shown view has already the new one may have as well, for neither is written to: a change of shares or pins
+ * needs no second generation of rings and lines.
+ */
+static bool rings_are_shown(const struct datapath *datapath, const struct view *shown, const struct view_image *image)
+{
+	const __u32 *slots = map_array(datapath, MAP_RING_SLOTS, __u32);
+	int i;
+
+	for (i = 0; i <= COHORTS_MAX; i++)
+		if (shown->rings[i] - shown->rings[0] != image->view.rings[i])
+			return false;
+	return !memcmp(slots + shown->rings[0], image->slots, image->view.rings[COHORTS_MAX] * sizeof(*slots));
+}
+
+static bool lines_are_shown(const struct datapath *datapath, const struct view *shown, const struct view_image *image)
+{
+	size_t i;
+
+	if (shown->backends_count != image->backends_count)
+		return false;
+	for (i = 0; i < image->backends_count; i++)
+		if (!lines_are_equal(datapath_backend(datapath, shown, i), &image->backends[i]))
+			return false;
+	return true;
+}
+
+/* What of an image is new, and so has to be written. */
+struct placement {
+	bool rings, lines;
+};
+
+/* Finds room for the image and tells its view where. @shown: the current view, or NULL. */
+static int place_image(struct publication *publication, const char *name, const struct view *shown,
+		       const struct view_image *image, struct view *view, struct placement *placement,
+		       struct errors *errors)
+{
+	const struct datapath *datapath = publication->datapath;
 	static const char *const what[REGION_MAPS] = { "ring slots", "backends", "pins" };
 	const uint32_t counts[REGION_MAPS] = { image->view.rings[COHORTS_MAX], image->backends_count,
 					       image->view.pins_count };
-	uint32_t first[REGION_MAPS] = { 0 };
+	uint32_t first[REGION_MAPS] = { shown ? shown->rings[0] : 0, shown ? shown->backends : 0 };
+	bool keep[REGION_MAPS] = { shown && rings_are_shown(datapath, shown, image),
+				   shown && lines_are_shown(datapath, shown, image) };
 	int i, error;
 
+	*placement = (struct placement){ .rings = !keep[REGION_RINGS], .lines = !keep[REGION_BACKENDS] };
 	for (i = 0; i < REGION_MAPS; i++) {
+		if (keep[i])
+			continue;
+		first[i] = 0;
 		error = counts[i] ? regions_take(&publication->regions[i], counts[i], &first[i]) : 0;
 		if (error == -ENOSPC)
 			return errors_add_code(errors, ENOSPC, name,
-					       "raise `limits.backends` and make the maps anew, use rounder weights, or fewer",
+					       "raise `limits.backends` and make the maps anew, or change fewer services at a time",
 					       "no room for its %u %s among the %u of the box", counts[i], what[i],
 					       publication->regions[i].entries);
 		if (error)
@@ -200,25 +251,34 @@ static int place_image(struct publication *publication, const char *name, const 
 	return 0;
 }
 
-static void write_image(struct datapath *datapath, const struct view *view, const struct view_image *image,
+static void write_lines(struct datapath *datapath, const struct view *view, const struct view_image *image,
 			const struct next_hop *hops)
 {
 	struct backend_line *lines = map_array(datapath, MAP_BACKENDS, struct backend_line) + view->backends;
 	size_t i;
 
-	memcpy(map_array(datapath, MAP_RULES, struct view_rule) + view->rules, image->rules,
-	       image->rules_count * sizeof(*image->rules));
-	memcpy(map_array(datapath, MAP_RING_SLOTS, __u32) + view->rings[0], image->slots,
-	       image->view.rings[COHORTS_MAX] * sizeof(*image->slots));
-	if (view->pins_count)
-		memcpy(map_array(datapath, MAP_PINS, struct pin_range) + view->pins, image->pins,
-		       view->pins_count * sizeof(*image->pins));
 	for (i = 0; i < image->backends_count; i++) {
 		static const uint8_t none[16];
 
 		lines[i] = image->backends[i];
 		next_hop_fill(&lines[i], &hops[i], memcmp(lines[i].source, none, sizeof(none)) != 0);
 	}
+}
+
+static void write_image(struct datapath *datapath, const struct view *view, const struct view_image *image,
+			const struct placement *placement, const struct next_hop *hops)
+{
+
+	memcpy(map_array(datapath, MAP_RULES, struct view_rule) + view->rules, image->rules,
+	       image->rules_count * sizeof(*image->rules));
+	if (placement->rings)
+		memcpy(map_array(datapath, MAP_RING_SLOTS, __u32) + view->rings[0], image->slots,
+		       image->view.rings[COHORTS_MAX] * sizeof(*image->slots));
+	if (view->pins_count)
+		memcpy(map_array(datapath, MAP_PINS, struct pin_range) + view->pins, image->pins,
+		       view->pins_count * sizeof(*image->pins));
+	if (placement->lines)
+		write_lines(datapath, view, image, hops);
 }
 
 int publication_stage(struct publication *publication, uint32_t slot, const char *name,
@@ -229,8 +289,9 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 	uint32_t shown = cells(datapath)[slot].view;
 	uint32_t index = 2 * slot + (shown == 2 * slot + 1);
 	struct view view = image->view;
+	struct placement placement;
 	struct staged_view *grown;
-	int error = place_image(publication, name, image, &view, errors);
+	int error = place_image(publication, name, datapath_view(datapath, slot), image, &view, &placement, errors);
 
 	if (error)
 		return error;
@@ -242,7 +303,7 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 	view.rules = index * RULES_MAX;
 	view.epoch = epoch;
 	view.content = image->content;
-	write_image(datapath, &view, image, hops);
+	write_image(datapath, &view, image, &placement, hops);
 	map_array(datapath, MAP_VIEWS, struct view)[index] = view;
 	strncpy(names(datapath)[slot].text, name, NAME_SIZE - 1);
 	return 0;
@@ -332,18 +393,33 @@ int publication_show(struct publication *publication, struct errors *errors)
 
 void service_kill(struct datapath *datapath, uint32_t slot)
 {
-	__atomic_store_n(&cells(datapath)[slot].killed, 1, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&cells(datapath)[slot].killed, 1, __ATOMIC_SEQ_CST);
+}
+
+void service_keep_killed(struct datapath *datapath, uint32_t slot)
+{
+	uint32_t none = 0;
+
+	__atomic_compare_exchange_n(&cells(datapath)[slot].killed, &none, 1, false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_SEQ_CST);
+}
+
+uint32_t service_kills(const struct datapath *datapath, uint32_t slot)
+{
+	return slot < datapath->maps[MAP_CELLS].entries ?
+		       __atomic_load_n(&cells(datapath)[slot].killed, __ATOMIC_SEQ_CST) :
+		       0;
 }
 
 bool service_is_killed(const struct datapath *datapath, uint32_t slot)
 {
-	return slot < datapath->maps[MAP_CELLS].entries &&
-	       __atomic_load_n(&cells(datapath)[slot].killed, __ATOMIC_SEQ_CST);
+	return service_kills(datapath, slot) != 0;
 }
 
-void service_lift_kill(struct datapath *datapath, uint32_t slot)
+void service_lift_kill(struct datapath *datapath, uint32_t slot, uint32_t seen)
 {
-	__atomic_store_n(&cells(datapath)[slot].killed, 0, __ATOMIC_SEQ_CST);
+	__atomic_compare_exchange_n(&cells(datapath)[slot].killed, &seen, 0, false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_SEQ_CST);
 }
 
 int service_slot_by_name(const struct datapath *datapath, const char *name)

@@ -64,11 +64,15 @@ void next_hop_fill(struct backend_line *line, const struct next_hop *hop, bool o
 /* Waits until every program run that began before has ended. 15 ms. */
 int grace_period(const struct datapath *datapath, struct errors *errors);
 
-/* ---- kill: one store, no lock ---- */
+/* ---- kill: one store, no lock. The cell counts kills, so that lifting one does not lift a later one ---- */
 
 void service_kill(struct datapath *datapath, uint32_t slot);
+/* What the store has latched, after a boot. */
+void service_keep_killed(struct datapath *datapath, uint32_t slot);
+uint32_t service_kills(const struct datapath *datapath, uint32_t slot);
 bool service_is_killed(const struct datapath *datapath, uint32_t slot);
-void service_lift_kill(struct datapath *datapath, uint32_t slot); /* the writer lock is held */
+/* Unless there was one since there were @seen. The writer lock is held. */
+void service_lift_kill(struct datapath *datapath, uint32_t slot, uint32_t seen);
 /* The slot of a published service by its name in the kernel, or -ENOENT. */
 int service_slot_by_name(const struct datapath *datapath, const char *name);
 

@@ -264,7 +264,7 @@ static void examine_limits(struct findings *findings, const struct control *cont
 
 	if (datapath_service_limit(datapath) != control->policy->limits.services ||
 	    datapath->maps[MAP_VIPS6].entries != 2 * control->policy->limits.vips ||
-	    datapath->maps[MAP_BACKENDS].entries != 2 * control->policy->limits.backends)
+	    datapath->maps[MAP_BACKEND_COUNTERS].entries != 2 * control->policy->limits.backends)
 		add(findings, "limits", SEVERITY_WARNING, "limits", "they take effect when the maps are next made",
 		    "the loaded maps have other sizes than the configuration says");
 }

@@ -48,7 +48,7 @@ static int read_group(struct reader *reader, const struct view_numbers *numbers,
 	int error = 0;
 
 	for (cohort = 0; cohort < service->cohorts_count && !error; cohort++)
-		error = read_into(reader, MAP_RULE_COUNTERS, group * COHORTS_MAX + numbers->lanes[cohort],
+		error = read_into(reader, MAP_RULE_COUNTERS, group * LANES_MAX + numbers->lanes[cohort],
 				  &out->cohorts[cohort]);
 	return error;
 }

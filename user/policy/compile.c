@@ -50,7 +50,7 @@ static void compile_head(const struct compile_input *input, struct view *view)
 	*view = (struct view){
 		.salt64 = salt64_of(service),
 		.expiry = ~0ULL,
-		.counters = input->no_rule_group * COHORTS_MAX,
+		.counters = input->no_rule_group * LANES_MAX,
 		.holdout = threshold(service->holdout_ppm),
 		.mask4 = htonl(~0u << (32 - service->prefix4)),
 		.default_rule = service->rules_count - 1,
@@ -68,7 +68,7 @@ static void compile_rule(const struct compile_input *input, size_t index, struct
 
 	*out = (struct view_rule){
 		.reason = service->rules[index].is_default ? REASON_DEFAULT : REASON_RULE,
-		.counters = input->rule_groups[index] * COHORTS_MAX,
+		.counters = input->rule_groups[index] * LANES_MAX,
 	};
 	memcpy(out->lanes, input->lanes, sizeof(out->lanes));
 	for (canary = 1; canary < service->cohorts_count; canary++) {

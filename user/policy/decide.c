@@ -124,7 +124,7 @@ static void choose_backend(const struct view_image *image, struct explanation *o
 	}
 	out->reason = out->decision;
 	if (!size) {
-		out->reason = REASON_NO_BACKEND;
+		out->reason = view->flags & VIEW_ENFORCE ? REASON_NO_BACKEND : REASON_NOT_ENFORCED;
 		return;
 	}
 	out->ring_slot = view->rings[out->cohort] + scale(ring_hash(out->token, out->flow), size);

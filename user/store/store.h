@@ -153,8 +153,8 @@ int store_set_detached(struct store *store, bool detached, struct errors *errors
  * lowest free number below @limit (of its @scope), aligned to nothing; -ENOSPC with an error when full.
  */
 enum number_kind {
-	NUMBER_RULE_GROUP,	/* scope "", name SERVICE/RULE: groups of COHORTS_MAX rule counters */
-	NUMBER_LANE,		/* scope SERVICE, name COHORT: its lane in those groups, below COHORTS_MAX */
+	NUMBER_RULE_GROUP,	/* scope "", name SERVICE/RULE: groups of LANES_MAX rule counters */
+	NUMBER_LANE,		/* scope SERVICE, name COHORT: its lane in those groups, below LANES_MAX */
 	NUMBER_BACKEND,		/* scope SERVICE, name ADDRESS: the service's own backend number */
 	NUMBER_BACKEND_COUNTER, /* scope "", name SERVICE/ADDRESS */
 };
