@@ -28,6 +28,8 @@ USER_OBJECTS := $(USER_SOURCES:%.c=$(BUILD)/%.o)
 LIB_OBJECTS := $(filter-out $(BUILD)/user/main.o,$(USER_OBJECTS))
 SKELETON := $(BUILD)/xdp_canary.skel.h
 
+# Objects and skeletons that only a rule's pattern names are kept.
+.SECONDARY:
 .PHONY: all help test demo install clean
 all: $(BUILD)/xdp-canary
 

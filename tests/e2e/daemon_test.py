@@ -71,13 +71,21 @@ class Metrics(BoxTest):
 
     def test_values_are_those_of_stats(self):
         lab, box = self.loaded()
-        self.check_values(box.metrics(), box.stats())
+        self.check_values(*self.of_one_moment(box))
         box.run("kill", "shop")
         self.check_all_ok(lab.load(lab.clients(50), lab.vip4))
-        values = box.metrics()
-        self.check_values(values, box.stats())
+        values, stats = self.of_one_moment(box)
+        self.check_values(values, stats)
         self.assertGreater(values["packets_total", 'cohort="stable"', 'rule="-"',
                                   'service="shop"'], 50)
+
+    def of_one_moment(self, box):
+        """(metrics, stats), between which no packet came."""
+        def read():
+            before, values, after = box.stats(), box.metrics(), box.stats()
+            return (values, after) if before["packets_seen"] == after["packets_seen"] else None
+
+        return wait_for(read)
 
     def check_values(self, values, stats):
         expected = {}

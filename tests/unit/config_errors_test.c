@@ -318,7 +318,7 @@ static const struct bad bad_values[] = {
 	  {3, 51, "interfaces/eth0/mode", "did you mean native?"}}},
 	{GOOD "  enforce: yes\n", {{9, 12, "services/api/enforce", "not true or false"}}},
 	{GOOD "  enforce: \"true\"\n", {{9, 12, "services/api/enforce", "without quotes"}}},
-	{GOOD "  enforce: True\n", {{9, 12, "services/api/enforce", "not true or false"}}},
+	{GOOD "  enforce: tRUE\n", {{9, 12, "services/api/enforce", "not true or false"}}},
 	{GOOD "  release:\n", {{9, 11, "services/api/release", "has no value"}}},
 	{GOOD "  release: ~\n", {{9, 12, "services/api/release", "has no value"}}},
 	{GOOD "  release: \"a\\tb\"\n", {{9, 12, "services/api/release", "control characters"}}},

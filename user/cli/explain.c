@@ -35,7 +35,7 @@ struct explainer {
 
 /* ---- the flow in question ---- */
 
-/* "A", "A:PORT", "V6", "[V6]:PORT". *@port stays where none is given. */
+/* "A", "A/LENGTH", "A:PORT", "V6", "[V6]:PORT". *@port stays where none is given; of a prefix its first address. */
 static int parse_client(const char *text, struct address *address, uint16_t *port)
 {
 	char copy[ADDRESS_TEXT_SIZE];
@@ -53,6 +53,14 @@ static int parse_client(const char *text, struct address *address, uint16_t *por
 			return -EINVAL;
 		*port = number;
 		*colon = '\0';
+	}
+	if (!bracket && !colon) {
+		struct prefix prefix;
+
+		if (prefix_parse(copy, &prefix))
+			return -EINVAL;
+		*address = prefix.address;
+		return 0;
 	}
 	if (!bracket)
 		return address_parse(copy, address);
@@ -97,6 +105,12 @@ static const struct vip *vip_of_family(const struct service *service, uint8_t fa
 	return NULL;
 }
 
+/* Written as IPv6: an IPv4 client that may come in an IPv6 packet. */
+static bool is_mapped(const char *client)
+{
+	return client[0] == '[' || strchr(client, ':') != strrchr(client, ':');
+}
+
 static int choose_destination(const struct explainer *explainer, struct flow *flow, const char *client)
 {
 	const char *to = cli_flag(explainer->cli, "--to");
@@ -106,13 +120,14 @@ static int choose_destination(const struct explainer *explainer, struct flow *fl
 		if (parse_destination(to, flow))
 			return cli_usage(explainer->cli, "--to", "write ADDRESS:PORT/tcp or [V6]:PORT/udp",
 					 "%s is no destination", to);
-		if (flow->source.family == 6 && flow->destination.family == 4)
+		if (flow->source.family != flow->destination.family &&
+		    !(flow->destination.family == 6 && is_mapped(client)))
 			return errors_add(explainer->cli->errors, NULL, client, "name a VIP of its family",
-					  "an IPv6 client cannot reach %s", to);
+					  "an IPv%u client cannot reach %s", flow->source.family, to);
 		return 0;
 	}
 	vip = vip_of_family(explainer->service, flow->source.family);
-	if (!vip && flow->source.family == 4 && strchr(client, ':') && strncmp(client, "::ffff:", 7) == 0)
+	if (!vip && is_mapped(client))
 		vip = vip_of_family(explainer->service, 6);
 	if (!vip)
 		return errors_add(explainer->cli->errors, NULL, client, "name one with --to",
@@ -294,6 +309,26 @@ static json_t *slot_to_json(const struct answer *answer)
 			 answer->slot->slot_ppm);
 }
 
+/* Also where the pin does not decide: the service is killed, or the pinned cohort is down. */
+static bool is_pinned(const struct explainer *explainer, const struct answer *answer)
+{
+	const struct live *live = explainer->control ? &explainer->control->live : NULL;
+	struct prefix client = { answer->flow.source, answer->flow.source.family == 4 ? 32 : 128 };
+	size_t i;
+
+	for (i = 0; live && i < live->pins_count; i++) {
+		const struct live_pin *pin = &live->pins[i];
+		struct prefix key = prefix_shorten(&pin->client, explainer->service->prefix4,
+						   explainer->service->prefix6);
+		struct prefix same = prefix_shorten(&client, key.length, key.length);
+
+		if (!strcmp(pin->service, explainer->service->name) && prefix_equal(&key, &same) &&
+		    (!pin->expires_ns || pin->expires_ns > time_now_ns()))
+			return true;
+	}
+	return false;
+}
+
 static json_t *answer_to_json(const struct explainer *explainer, const struct answer *answer)
 {
 	const struct service *service = explainer->service;
@@ -308,8 +343,7 @@ static json_t *answer_to_json(const struct explainer *explainer, const struct an
 				 answer->rule ? json_integer(answer->share_ppm) : json_null(), "slot",
 				 slot_to_json(answer), "enters_at_ppm",
 				 answer->enters ? json_integer(answer->enters_at_ppm) : json_null(), "holdout",
-				 answer->held_out, "pinned",
-				 e->decision == REASON_OVERRIDE);
+				 answer->held_out, "pinned", is_pinned(explainer, answer));
 	json_t *rest = json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s}", "epoch",
 				 kernel ? json_integer(e->epoch) : json_null(), "revision",
 				 kernel ? json_integer(explainer->control->revision.number) : json_null(), "release",

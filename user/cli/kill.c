@@ -53,8 +53,14 @@ static void record(struct cli *cli)
 		return;
 	store_close(store);
 	place.wait_ms = 0;
-	if (!control_open_write(&place, &cli->actor, NULL, &control))
-		control_publish(control);
+	if (control_open_write(&place, &cli->actor, NULL, &control))
+		return;
+	if (control_publish(control)) { /* the kernel's side does not need it: the latch alone, then */
+		control_close(control);
+		if (control_open_write(&place, &cli->actor, NULL, &control))
+			return;
+		store_commit(control->store, NULL);
+	}
 	control_close(control);
 }
 

@@ -80,14 +80,27 @@ static const char *moved_slot(const struct service *before, const struct service
 	return NULL;
 }
 
+/* For an error that has a place in the files. */
+static const struct position *place_of(const struct position *where)
+{
+	return where->file ? where : NULL;
+}
+
+/* The next release begins with other clients; who says so while a share is under way may not know. */
+static bool release_differs(const struct service *before, const struct service *after)
+{
+	return strcmp(before->release, after->release) != 0;
+}
+
 static void check_shuffle(const struct plan *plan, const struct plan_service *service)
 {
 	const char *slot = moved_slot(service->before, service->after), *canary, *rule;
 	char object[NAME_SIZE + 16], what[NAME_SIZE + 32], share[TEXT_VALUE_SIZE];
+	bool release = release_differs(service->before, service->after);
 	bool salt = salt_differs(service->before, service->after);
 	uint32_t ppm;
 
-	if ((!salt && !slot) || plan->options.reshuffle)
+	if ((!release && !salt && !slot) || plan->options.reshuffle)
 		return;
 	canary = canary_under_way(plan, service->before, &rule, &ppm);
 	if (!canary)
@@ -95,10 +108,12 @@ static void check_shuffle(const struct plan *plan, const struct plan_service *se
 	snprintf(object, sizeof(object), "services/%s", service->name);
 	if (salt)
 		strcpy(what, "its salt changes");
+	else if (release)
+		strcpy(what, "its release changes");
 	else
 		snprintf(what, sizeof(what), "the slot of cohort `%s` changes", slot);
 	errors_add(
-		plan->errors, NULL, object,
+		plan->errors, place_of(&service->after->where), object,
 		"bring the share to 0% or 100% first, or say --reshuffle to draw the clients anew",
 		"%s while `%s` has %s of rule `%s`: clients would change cohorts at random", what,
 		canary, text_format_percent(ppm, share), rule);
@@ -120,12 +135,12 @@ static void check_kept_share(const struct plan *plan, const struct plan_service 
 	snprintf(object, sizeof(object), "services/%s/cohorts/%s", service->name, name);
 	text_format_percent(ppm, share);
 	if (ppm > cohort->slot_ppm)
-		errors_add(plan->errors, NULL, object,
+		errors_add(plan->errors, place_of(&service->after->where), object,
 			   "lower it with `rollout set` first, or say --reset-shares",
 			   "its live share of rule `%s`, %s, is more than its slot, %s", rule,
 			   share, text_format_percent(cohort->slot_ppm, slot));
 	if (ppm && !cohort->backends_count)
-		errors_add(plan->errors, NULL, object,
+		errors_add(plan->errors, place_of(&service->after->where), object,
 			   "set its share to 0% with `rollout set` first, or say --reset-shares",
 			   "it has a live share of rule `%s`, %s, and would have no backends", rule,
 			   share);
@@ -149,14 +164,14 @@ static void check_interface(const struct plan *plan, const struct interface *int
 
 	snprintf(object, sizeof(object), "interfaces/%s", interface->name);
 	if (!interface_exists(interface->name))
-		errors_add(plan->errors, NULL, object, "see `ip link`",
+		errors_add(plan->errors, place_of(&interface->where), object, "see `ip link`",
 			   "there is no such interface here");
 	for (size_t i = 0; i < plan->before->interfaces_count; i++) {
 		const struct interface *before = &plan->before->interfaces[i];
 
 		if (!strcmp(before->name, interface->name) && before->mode != interface->mode &&
 		    link_state(plan->control->place->pins, before->name) != NOT_ATTACHED)
-			errors_warn(plan->errors, NULL, object, "`detach` it, then `attach` it",
+			errors_warn(plan->errors, place_of(&interface->where), object, "`detach` it, then `attach` it",
 				    "the new mode is taken when it is next attached");
 	}
 }

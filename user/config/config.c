@@ -114,6 +114,23 @@ static bool read_documents(struct reader *reader, const struct sources *sources,
 	return whole;
 }
 
+/* What is compared with more than the files, by whoever applies them. */
+static void keep_places(const struct places *places, struct policy *policy)
+{
+	const struct place *place;
+
+	for (size_t i = 0; i < policy->interfaces_count; i++) {
+		place = places_find(places, &policy->interfaces[i], "name");
+		if (place)
+			policy->interfaces[i].where = policy_position(policy, &place->where);
+	}
+	for (size_t i = 0; i < policy->services_count; i++) {
+		place = places_find(places, &policy->services[i], "name");
+		if (place)
+			policy->services[i].where = policy_position(policy, &place->where);
+	}
+}
+
 /* @whole: every file was parsed. Else nothing is said about what may stand in the others. */
 static struct policy *read_policy(const struct sources *sources, bool whole, struct errors *errors)
 {
@@ -135,6 +152,7 @@ static struct policy *read_policy(const struct sources *sources, bool whole, str
 		check_policy(&check, policy);
 	if (errors_count(errors) > errors_before || !whole)
 		goto fail;
+	keep_places(&reader.places, policy);
 	places_release(&reader.places);
 	return policy;
 

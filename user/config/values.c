@@ -158,10 +158,16 @@ static void expected_percent(const struct key *key, char *out, size_t size)
 static int parse_boolean(const struct key *key, const struct scalar *scalar, void *target,
 			 struct complaint *complaint)
 {
-	bool value = !strcmp(scalar->text, "true");
+	/* YAML 1.2 core schema, 10.3.2 */
+	static const char *const words[] = {"true", "True", "TRUE", "false", "False", "FALSE"};
+	size_t i = 0;
+	bool value;
 
 	(void)key;
-	if (!scalar->plain || (!value && strcmp(scalar->text, "false")))
+	while (i < sizeof(words) / sizeof(*words) && strcmp(scalar->text, words[i]))
+		i++;
+	value = i < 3;
+	if (!scalar->plain || i == sizeof(words) / sizeof(*words))
 		return complain(complaint, scalar->text, "is not true or false");
 	memcpy(target, &value, sizeof(value));
 	return 0;

@@ -19,9 +19,11 @@ static int load_desired(struct control *control)
 		return error;
 	snprintf(name, sizeof(name), "revision %llu", (unsigned long long)control->revision.number);
 	policy_free(control->policy);
-	control->policy = config_parse(control->revision.config, strlen(control->revision.config), name,
-				       control->errors);
-	return control->policy ? 0 : -EINVAL;
+	control->policy = config_parse(control->revision.config, strlen(control->revision.config), name, NULL);
+	if (control->policy) /* its warnings were given when it was applied */
+		return 0;
+	config_parse(control->revision.config, strlen(control->revision.config), name, control->errors);
+	return -EINVAL;
 }
 
 /* Who may read the state but not the maps sees the box as if nothing were loaded, and is told. */
@@ -157,6 +159,8 @@ void control_close(struct control *control)
 		return;
 	for (i = 0; i < control->touched_count; i++)
 		free(control->touched[i]);
+	if (control->has_made_maps)
+		datapath_unmake(control->place->pins);
 	datapath_close(control->datapath);
 	live_release(&control->live);
 	policy_free(control->policy);

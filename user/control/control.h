@@ -36,6 +36,7 @@ struct control {
 		uint32_t slot, seen; /* service_kills() when it was decided */
 	} *lifted;	  /* control_lift_latch() */
 	size_t lifted_count;
+	bool has_made_maps; /* and not committed yet: they go again with an error */
 	size_t published; /* services that control_publish() gave a new view */
 };
 

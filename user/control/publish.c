@@ -69,7 +69,7 @@ bool control_is_touched(const struct control *control, const char *service)
 static int read_secret(struct control *control, struct siphash_key *secret)
 {
 	char *path = secret_path(control->place, control->policy);
-	int error = path ? secret_read(path, true, secret, control->errors) : -ENOMEM;
+	int error = path ? secret_read(path, !control->datapath, secret, control->errors) : -ENOMEM;
 
 	if (!error && control->datapath &&
 	    datapath_box(control->datapath)->secret_fingerprint != secret_fingerprint(*secret))
@@ -88,8 +88,10 @@ int control_load(struct control *control)
 	if (error || control->datapath)
 		return error;
 	control->touched_all = true;
-	return datapath_create(control->place->pins, &control->policy->limits, secret, &control->datapath,
-			       control->errors);
+	error = datapath_create(control->place->pins, &control->policy->limits, secret, &control->datapath,
+				control->errors);
+	control->has_made_maps = !error;
+	return error;
 }
 
 /* ---- the input of a compilation ---- */
@@ -406,8 +408,11 @@ int control_publish(struct control *control)
 	int error = 0;
 
 	/* Nothing was ever desired, or the store was lost: then what is loaded is not for an empty policy to remove. */
-	if (!control->revision.number)
-		return store_commit(control->store, control->errors);
+	if (!control->revision.number) {
+		error = store_commit(control->store, control->errors);
+		control->has_made_maps = control->has_made_maps && error;
+		return error;
+	}
 	if (control->datapath) {
 		struct siphash_key secret;
 
@@ -423,6 +428,8 @@ int control_publish(struct control *control)
 		error = stage_all(control, publication, next_hops);
 	if (!error)
 		error = store_commit(control->store, control->errors);
+	if (!error)
+		control->has_made_maps = false;
 	if (!error && control->datapath) {
 		set_kills(control);
 		error = publication_show(publication, control->errors);

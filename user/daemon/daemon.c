@@ -43,6 +43,7 @@ struct daemon {
 	bool maintain_is_due; /* in the next round */
 	unsigned int busy;    /* times in a row that the writer lock was not had */
 	char *said[TASKS];    /* what each task last complained of */
+	int first_error; /* of any task: what --once ends with */
 };
 
 /* ---- tasks ---- */
@@ -55,6 +56,8 @@ static void end_task(struct daemon *daemon, enum task task, struct errors *error
 
 	if (error)
 		daemon->facts.store_errors++;
+	if (!daemon->first_error)
+		daemon->first_error = error;
 	if (!text || !daemon->said[task] || strcmp(text, daemon->said[task]))
 		log_errors(errors);
 	free(daemon->said[task]);
@@ -346,8 +349,10 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once, 
 		daemon.place.wait_ms = 0;
 	maintain(&daemon);
 	run_round(&daemon);
-	if (once)
+	if (once) {
+		error = daemon.first_error;
 		goto out;
+	}
 	error = add_sources(&daemon);
 	if (error) {
 		errors_add_code(errors, -error, "daemon", "try again", "cannot set up the event loop: %s",

@@ -145,8 +145,7 @@ int http_start(sd_event *event, const char *listen, http_page page, void *data, 
 		flags |= MHD_USE_IPv6;
 	http->server = MHD_start_daemon(flags, 0, NULL, NULL, handle, http, MHD_OPTION_SOCK_ADDR, address->ai_addr,
 					MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-					CONNECTION_TIMEOUT_SECONDS, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
-					MHD_OPTION_END);
+					CONNECTION_TIMEOUT_SECONDS, MHD_OPTION_END);
 	freeaddrinfo(address);
 	error = http->server ? watch(http, event) : -EADDRINUSE;
 	if (error < 0) {

@@ -69,6 +69,8 @@ int datapath_open(const char *pins, bool writable, struct datapath **out, struct
 /* Makes what datapath_open() did not find: bpffs, directory (0750), maps sized by @limits, explaining program. */
 int datapath_create(const char *pins, const struct limits *limits, struct siphash_key secret,
 		    struct datapath **out, struct errors *errors);
+/* Takes back datapath_create(): the pins go, and the maps with their last user. */
+void datapath_unmake(const char *pins);
 void datapath_close(struct datapath *datapath);
 /* Loads this build's explaining program and puts it where the pinned one is. */
 int datapath_pin_explainer(struct datapath *datapath, struct siphash_key secret, struct errors *errors);

@@ -361,8 +361,9 @@ static int pin_map(struct datapath *datapath, enum map_id id, struct bpf_map *ma
 	return fd < 0 ? -errno : map_adopt(datapath, id, fd, true, errors);
 }
 
-static void unpin_maps(const char *pins)
+void datapath_unmake(const char *pins)
 {
+	char *explainer;
 	int id;
 
 	for (id = 0; id < MAPS; id++) {
@@ -372,6 +373,10 @@ static void unpin_maps(const char *pins)
 			unlink(path);
 		free(path);
 	}
+	if (asprintf(&explainer, "%s/explain", pins) < 0)
+		return;
+	unlink(explainer);
+	free(explainer);
 }
 
 static int make_maps(struct datapath *datapath, const struct limits *limits, struct errors *errors)
@@ -398,7 +403,7 @@ static int make_maps(struct datapath *datapath, const struct limits *limits, str
 		error = pin_map(datapath, id, skeleton_map(skeleton, id), errors);
 	xdp_canary__destroy(skeleton);
 	if (error)
-		unpin_maps(datapath->pins);
+		datapath_unmake(datapath->pins);
 	return error;
 }
 
@@ -444,7 +449,7 @@ int datapath_create(const char *pins, const struct limits *limits, struct siphas
 	box->created = time_now_ns();
 	error = datapath_pin_explainer(datapath, secret, errors);
 	if (error)
-		unpin_maps(pins);
+		datapath_unmake(pins);
 out:
 	if (error)
 		datapath_close(datapath);

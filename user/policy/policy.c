@@ -46,11 +46,35 @@ void policy_free(struct policy *policy)
 		return;
 	for (size_t i = 0; i < policy->services_count; i++)
 		service_release(&policy->services[i]);
+	for (size_t i = 0; i < policy->files_count; i++)
+		free(policy->files[i]);
+	free(policy->files);
 	free(policy->services);
 	free(policy->interfaces);
 	free(policy->metrics_listen);
 	free(policy->secret_file);
 	free(policy);
+}
+
+struct position policy_position(struct policy *policy, const struct position *where)
+{
+	struct position kept = {.line = where->line, .column = where->column};
+	char **files;
+
+	for (size_t i = 0; where->file && i < policy->files_count && !kept.file; i++)
+		if (!strcmp(policy->files[i], where->file))
+			kept.file = policy->files[i];
+	if (kept.file || !where->file)
+		return kept;
+	files = reallocarray(policy->files, policy->files_count + 1, sizeof(*files));
+	if (!files)
+		return (struct position){0};
+	policy->files = files;
+	files[policy->files_count] = strdup(where->file);
+	if (!files[policy->files_count])
+		return (struct position){0};
+	kept.file = files[policy->files_count++];
+	return kept;
 }
 
 struct service *policy_service(const struct policy *policy, const char *name)

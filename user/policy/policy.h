@@ -8,6 +8,7 @@
 
 #include "abi.h"
 #include "util/address.h"
+#include "util/errors.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +21,7 @@ enum balance { BALANCE_FLOW, BALANCE_CLIENT };
 struct interface {
 	char name[16];
 	enum interface_mode mode;
+	struct position where; /* in the files; what they decide together is checked later */
 };
 
 struct vip {
@@ -54,6 +56,7 @@ struct rule {
 
 struct service {
 	char name[NAME_SIZE];
+	struct position where; /* in the files */
 	struct vip *vips;
 	size_t vips_count;
 	bool enforce;
@@ -84,10 +87,14 @@ struct policy {
 	struct limits limits;
 	struct service *services; /* in the order of the file */
 	size_t services_count;
+	char **files; /* names, for the positions */
+	size_t files_count;
 };
 
 struct policy *policy_new(void); /* empty, with the defaults of the top level */
 void policy_free(struct policy *policy);
+/* @where with a file name that lives as long as the policy; no file where there is no memory. */
+struct position policy_position(struct policy *policy, const struct position *where);
 
 /* ADDRESS:PORT/PROTO, IPv6 in brackets, PORT `*` for any: the whole text, or -EINVAL. */
 int vip_parse(const char *text, struct vip *out);
