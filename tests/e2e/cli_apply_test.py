@@ -262,7 +262,7 @@ class Live(ApplyTest):
         for value in (service(salt="other"), service(release="v2")):
             self.refuses(config(value), "salt", "5%", "--reshuffle")
         self.succeeds(self.box.apply(config(service(salt="other")), "--reshuffle"))
-        self.applied(service(salt="other", release="v2"))
+        self.refuses(config(service(salt="other", release="v2")), "release", "5%", "--reshuffle")
 
     def test_a_new_salt_is_taken_at_nothing_and_at_everything(self):
         self.applied()
