@@ -353,6 +353,8 @@ static void promise_5_a_packet_sees_one_view_whole(void **state)
 	for (i = 0; i < 2; i++) {
 		__atomic_store_n(&traffic[i].stop, true, __ATOMIC_RELAXED);
 		pthread_join(threads[i], NULL);
+	}
+	for (i = 0; i < 2; i++) {
 		assert_int_equal(traffic[i].lost, 0);
 		assert_int_equal(traffic[i].mixed, 0);
 		assert_int_equal(traffic[i].old, 0);

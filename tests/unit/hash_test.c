@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -19,6 +20,61 @@ static void siphash_is_siphash_1_3(void **state)
 	assert_true(siphash13(secret, "", 0) == 0xabac0158050fc4dcULL);
 	/* INTERFACE.md: salt64 of shop/v1. */
 	assert_true(siphash13((struct siphash_key){0}, "shop/v1", 7) == 0xd7f1ff649337d369ULL);
+}
+
+/* The key that CPython makes of PYTHONHASHSEED: lcg_urandom() of its Python/bootstrap_hash.c. */
+static struct siphash_key python_key(uint32_t seed)
+{
+	struct siphash_key key;
+	uint8_t bytes[sizeof(key)];
+	size_t i;
+
+	for (i = 0; i < sizeof(bytes); i++) {
+		seed = seed * 214013 + 2531011;
+		bytes[i] = seed >> 16 & 0xff;
+	}
+	memcpy(&key, bytes, sizeof(key));
+	return key;
+}
+
+/* Hashes of bytes(i * 167 + n * 13 for i < n) for n from 1 to 255, one a line. */
+static FILE *start_python(uint32_t seed)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command),
+		 "PYTHONHASHSEED=%u python3 -c '"
+		 "import sys\n"
+		 "if sys.hash_info.algorithm == \"siphash13\":\n"
+		 "  for n in range(1, 256):\n"
+		 "    print(hash(bytes((i * 167 + n * 13) & 255 for i in range(n))) & (1 << 64) - 1)"
+		 "' 2>/dev/null",
+		 seed);
+	return popen(command, "r");
+}
+
+static void siphash_is_cpythons(void **state)
+{
+	const uint32_t seed = 20240229;
+	struct siphash_key key = python_key(seed);
+	FILE *python = start_python(seed);
+	unsigned long long theirs;
+	uint8_t bytes[256];
+	size_t size = 0, i;
+
+	(void)state;
+	assert_non_null(python);
+	while (fscanf(python, "%llu", &theirs) == 1) {
+		size++;
+		for (i = 0; i < size; i++)
+			bytes[i] = i * 167 + size * 13;
+		/* To CPython -1 is an error; it says -2. */
+		assert_int_equal(theirs, siphash13(key, bytes, size));
+	}
+	pclose(python);
+	if (!size)
+		skip(); /* no python3, or one older than 3.11 */
+	assert_int_equal(size, 255);
 }
 
 static void whole_words_hash_like_bytes(void **state)
@@ -97,6 +153,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(siphash_is_siphash_1_3),
+		cmocka_unit_test(siphash_is_cpythons),
 		cmocka_unit_test(whole_words_hash_like_bytes),
 		cmocka_unit_test(tokens_are_those_of_the_interface),
 		cmocka_unit_test(the_salt_of_the_holdout_is_its_texts),

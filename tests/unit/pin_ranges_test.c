@@ -162,6 +162,28 @@ static void ranges_say_what_the_longest_pin_says(void **state)
 	}
 }
 
+/* The deepest nesting there is: a prefix of every length, each with another cohort than the one around it. */
+static void prefixes_nest_to_the_last_bit(void **state)
+{
+	struct pin pins[129 + 33];
+	struct pin_range *ranges;
+	size_t ranges_count, i;
+
+	(void)state;
+	for (i = 0; i < 129 + 33; i++)
+		pins[i] = (struct pin){
+			.client = {.address.family = i < 129 ? 6 : 4, .length = i < 129 ? i : i - 129},
+			.cohort = i % 3,
+			.expires = PIN_FOREVER,
+		};
+	assert_int_equal(pin_ranges_build(pins, 129 + 33, &ranges, &ranges_count), 0);
+	for (i = 0; i < 129 + 33; i++) {
+		check_around(pins, 129 + 33, ranges, ranges_count, &pins[i].client, false);
+		check_around(pins, 129 + 33, ranges, ranges_count, &pins[i].client, true);
+	}
+	free(ranges);
+}
+
 static void no_pins_need_no_ranges(void **state)
 {
 	struct pin_range *ranges;
@@ -200,6 +222,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ranges_say_what_the_longest_pin_says),
+		cmocka_unit_test(prefixes_nest_to_the_last_bit),
 		cmocka_unit_test(no_pins_need_no_ranges),
 		cmocka_unit_test(ipv4_clients_are_in_no_prefix_of_ipv6),
 	};

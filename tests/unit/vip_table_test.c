@@ -119,6 +119,7 @@ static struct table *new_table(uint32_t bucket_count)
 	table->bucket_count = bucket_count;
 	table->buckets = aligned_alloc(64, bucket_count * sizeof(*table->buckets));
 	assert_non_null(table->buckets);
+	memset(table->buckets, 0xa5, bucket_count * sizeof(*table->buckets)); /* as a copy that was in use */
 	return table;
 }
 
@@ -196,6 +197,64 @@ static void a_full_house_of_neighbours_fits(void **state)
 	free_table(table);
 }
 
+/* @count VIPs that the first seed puts into @bucket. */
+static void collide(int family, uint32_t bucket, uint32_t bucket_count, struct vip_entry *entries, size_t count)
+{
+	size_t i = 0, byte;
+
+	while (i < count) {
+		struct vip vip = {.address.family = family, .port = random_word(), .protocol = IPPROTO_TCP};
+		uint64_t high, low;
+
+		for (byte = 0; byte < (family == 4 ? 4 : 16); byte++)
+			vip.address.bytes[byte] = random_word();
+		address_words(&vip.address, &high, &low);
+		if (family == 4)
+			low &= UINT32_MAX;
+		if (vip_bucket_of(vip_hash(high, low, vip.port, family == 4 ? VIP_TCP4 : VIP_TCP6, 0), bucket_count) ==
+		    bucket)
+			entries[i++] = (struct vip_entry){vip, i + 1};
+	}
+}
+
+/* @home VIPs of the last bucket and @next of the one behind it, the first. @fits: without another seed. */
+static void check_overflow(int family, size_t home, size_t next, bool fits)
+{
+	struct table *table = new_table(64);
+	struct vip_entry entries[40];
+	size_t i;
+
+	collide(family, 63, 64, entries, home);
+	collide(family, 0, 64, entries + home, next);
+	assert_int_equal(vip_table_build(entries, home + next, table->buckets, 64, table->vips6, &table->flags), 0);
+	assert_int_equal(table->flags >> VIPS_SEED_SHIFT == 0, fits);
+	if (fits)
+		assert_int_equal(!!(table->buckets[63].cells[0] & VIP_CELL_OVERFLOW), home > VIP_BUCKET_CELLS);
+	for (i = 0; i < home + next; i++) {
+		assert_int_equal(search_table(table, &entries[i].vip), entries[i].service);
+		entries[i].vip.protocol = IPPROTO_UDP;
+		assert_int_equal(search_table(table, &entries[i].vip), NOT_FOUND);
+	}
+	free_table(table);
+}
+
+static void a_full_bucket_goes_on_in_the_next_one(void **state)
+{
+	int family;
+
+	(void)state;
+	seed_random(__func__);
+	for (family = 4; family <= 6; family += 2) {
+		check_overflow(family, 8, 0, true);
+		check_overflow(family, 9, 0, true);
+		check_overflow(family, 9, 7, true);
+		check_overflow(family, 16, 0, true);
+		check_overflow(family, 10, 7, true); /* and the next one's in the one after */
+		check_overflow(family, 17, 0, false);
+		check_overflow(family, 20, 20, false);
+	}
+}
+
 static void tables_are_at_most_half_full(void **state)
 {
 	uint32_t vips;
@@ -226,6 +285,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_table_finds_what_the_list_has_and_nothing_else),
 		cmocka_unit_test(a_full_house_of_neighbours_fits),
+		cmocka_unit_test(a_full_bucket_goes_on_in_the_next_one),
 		cmocka_unit_test(tables_are_at_most_half_full),
 		cmocka_unit_test(too_many_vips_are_refused),
 	};

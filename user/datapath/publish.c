@@ -173,15 +173,19 @@ void publication_end(struct publication *publication)
 	free(publication);
 }
 
+static bool has_own_source(const struct backend_line *line)
+{
+	static const uint8_t none[sizeof(line->source)];
+
+	return memcmp(line->source, none, sizeof(none)) != 0;
+}
+
 /* Lines say the same but for their next hops, and an outer source that came with one. */
 static bool lines_are_equal(const struct backend_line *shown, const struct backend_line *wanted)
 {
-	static const uint8_t none[sizeof(wanted->source)];
-
 	return shown->counter == wanted->counter && shown->flags == wanted->flags && shown->ttl == wanted->ttl &&
 	       !memcmp(shown->address, wanted->address, sizeof(shown->address)) &&
-	       (!memcmp(wanted->source, none, sizeof(none)) ||
-		!memcmp(shown->source, wanted->source, sizeof(shown->source)));
+	       (!has_own_source(wanted) || !memcmp(shown->source, wanted->source, sizeof(shown->source)));
 }
 
 /*
@@ -199,15 +203,23 @@ static bool rings_are_shown(const struct datapath *datapath, const struct view *
 	return !memcmp(slots + shown->rings[0], image->slots, image->view.rings[COHORTS_MAX] * sizeof(*slots));
 }
 
-static bool lines_are_shown(const struct datapath *datapath, const struct view *shown, const struct view_image *image)
+/* A neighbour that is being asked again keeps its old answer: it is most likely still right. */
+static bool lines_are_shown(const struct datapath *datapath, const struct view *shown,
+			    const struct view_image *image, const struct next_hop *hops)
 {
 	size_t i;
 
 	if (shown->backends_count != image->backends_count)
 		return false;
-	for (i = 0; i < image->backends_count; i++)
-		if (!lines_are_equal(datapath_backend(datapath, shown, i), &image->backends[i]))
+	for (i = 0; i < image->backends_count; i++) {
+		const struct backend_line *line = datapath_backend(datapath, shown, i);
+
+		if (!lines_are_equal(line, &image->backends[i]))
 			return false;
+		if (hops[i].state != NEXT_HOP_RESOLVING &&
+		    !next_hop_is_current(line, &hops[i], has_own_source(&image->backends[i])))
+			return false;
+	}
 	return true;
 }
 
@@ -218,8 +230,8 @@ struct placement {
 
 /* Finds room for the image and tells its view where. @shown: the current view, or NULL. */
 static int place_image(struct publication *publication, const char *name, const struct view *shown,
-		       const struct view_image *image, struct view *view, struct placement *placement,
-		       struct errors *errors)
+		       const struct view_image *image, const struct next_hop *hops, struct view *view,
+		       struct placement *placement, struct errors *errors)
 {
 	const struct datapath *datapath = publication->datapath;
 	static const char *const what[REGION_MAPS] = { "ring slots", "backends", "pins" };
@@ -227,7 +239,7 @@ static int place_image(struct publication *publication, const char *name, const 
 					       image->view.pins_count };
 	uint32_t first[REGION_MAPS] = { shown ? shown->rings[0] : 0, shown ? shown->backends : 0 };
 	bool keep[REGION_MAPS] = { shown && rings_are_shown(datapath, shown, image),
-				   shown && lines_are_shown(datapath, shown, image) };
+				   shown && lines_are_shown(datapath, shown, image, hops) };
 	int i, error;
 
 	*placement = (struct placement){ .rings = !keep[REGION_RINGS], .lines = !keep[REGION_BACKENDS] };
@@ -258,10 +270,8 @@ static void write_lines(struct datapath *datapath, const struct view *view, cons
 	size_t i;
 
 	for (i = 0; i < image->backends_count; i++) {
-		static const uint8_t none[16];
-
 		lines[i] = image->backends[i];
-		next_hop_fill(&lines[i], &hops[i], memcmp(lines[i].source, none, sizeof(none)) != 0);
+		next_hop_fill(&lines[i], &hops[i], has_own_source(&lines[i]));
 	}
 }
 
@@ -291,7 +301,8 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 	struct view view = image->view;
 	struct placement placement;
 	struct staged_view *grown;
-	int error = place_image(publication, name, datapath_view(datapath, slot), image, &view, &placement, errors);
+	int error = place_image(publication, name, datapath_view(datapath, slot), image, hops, &view, &placement,
+				errors);
 
 	if (error)
 		return error;
