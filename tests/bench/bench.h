@@ -6,7 +6,7 @@
 #include "lab.h"
 
 #define CASES_MAX 48
-#define ROUNDS 201
+#define ROUNDS 101
 
 struct case_plan {
 	const char *name;

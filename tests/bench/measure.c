@@ -16,8 +16,18 @@
 
 #include "tests/bench/wrapper.skel.h"
 
+/*
+ * One wrapper a program that is measured: changing what a wrapper calls takes a grace period, in which the CPU cools
+ * down.
+ */
+#define PROGRAMS_MAX 8
+
 struct measure {
-	struct wrapper *wrapper;
+	struct {
+		const struct lab *lab;
+		struct wrapper *wrapper;
+	} programs[PROGRAMS_MAX];
+	size_t count;
 };
 
 static void give_up(const char *what, const char *name)
@@ -30,17 +40,38 @@ struct measure *measure_open(void)
 {
 	struct measure *measure = calloc(1, sizeof(*measure));
 
-	if (measure)
-		measure->wrapper = wrapper__open_and_load();
-	if (!measure || !measure->wrapper)
-		give_up("cannot load it", "wrapper");
+	if (!measure)
+		give_up("no memory", "bench");
 	return measure;
 }
 
 void measure_close(struct measure *measure)
 {
-	wrapper__destroy(measure->wrapper);
+	while (measure->count--)
+		wrapper__destroy(measure->programs[measure->count].wrapper);
 	free(measure);
+}
+
+/* The wrapper in front of the lab's program; @lab NULL: of the floor. */
+static struct wrapper *wrapper_of(struct measure *measure, const struct lab *lab)
+{
+	struct wrapper *wrapper;
+	uint32_t zero = 0;
+	size_t i;
+	int fd;
+
+	for (i = 0; i < measure->count; i++)
+		if (measure->programs[i].lab == lab)
+			return measure->programs[i].wrapper;
+	wrapper = i < PROGRAMS_MAX ? wrapper__open_and_load() : NULL;
+	if (!wrapper)
+		give_up("cannot load it", "wrapper");
+	fd = lab ? program_fd(lab->program) : bpf_program__fd(wrapper->progs.nothing);
+	if (bpf_map_update_elem(bpf_map__fd(wrapper->maps.measured), &zero, &fd, BPF_ANY))
+		give_up("cannot tail-call the program", "wrapper");
+	measure->programs[measure->count].lab = lab;
+	measure->programs[measure->count++].wrapper = wrapper;
+	return wrapper;
 }
 
 static uint32_t mask_of(uint32_t count)
@@ -48,16 +79,11 @@ static uint32_t mask_of(uint32_t count)
 	return count ? count - 1 : 0;
 }
 
-static void prepare(struct measure *measure, const struct case_plan *plan, const struct frame *frame)
+static void prepare(struct wrapper *wrapper, const struct case_plan *plan, const struct frame *frame)
 {
-	int fd = plan->lab ? program_fd(plan->lab->program) :
-			     bpf_program__fd(measure->wrapper->progs.nothing);
 	bool is_ipv4 = plan->packet.source.family == 4;
-	struct bench_case *to = &measure->wrapper->bss->bench_case;
-	uint32_t zero = 0;
+	struct bench_case *to = &wrapper->bss->bench_case;
 
-	if (bpf_map_update_elem(bpf_map__fd(measure->wrapper->maps.measured), &zero, &fd, BPF_ANY))
-		give_up("cannot be tail-called", plan->name);
 	memcpy(&to->macs, frame->bytes, 14);
 	memcpy(to->words, frame->bytes + 14, sizeof(to->words));
 	to->size = frame->size;
@@ -74,13 +100,14 @@ double measure_run(struct measure *measure, const struct case_plan *plan, uint32
 {
 	struct frame frame;
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.bytes, .repeat = repeat);
+	struct wrapper *wrapper = wrapper_of(measure, plan->lab);
 	struct timespec before, after;
 
 	packet_build(&plan->packet, &frame);
 	options.data_size_in = frame.size;
-	prepare(measure, plan, &frame);
+	prepare(wrapper, plan, &frame);
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
-	if (bpf_prog_test_run_opts(bpf_program__fd(measure->wrapper->progs.wrapper), &options))
+	if (bpf_prog_test_run_opts(bpf_program__fd(wrapper->progs.wrapper), &options))
 		give_up("cannot be run", plan->name);
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
 	if (options.retval != plan->verdict) {

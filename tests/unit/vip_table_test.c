@@ -79,7 +79,7 @@ static uint32_t search_bucket(const struct table *table, uint32_t index, uint64_
 
 	address_words(&vip->address, &high, &low);
 	for (i = 0; i < VIP_BUCKET_CELLS; i++) {
-		const struct vip6 *vip6 = &table->vips6[(cells[i] >> VIP_CELL_PORT_SHIFT) & 0xffff];
+		const struct vip6 *vip6 = &table->vips6[(cells[i] >> VIP_CELL_PORT_SHIFT) % VIPS]; /* of IPv4: any */
 
 		if (((cells[i] ^ want) >> VIP_CELL_KIND_SHIFT & VIP_CELL_KIND_MASK))
 			continue;
