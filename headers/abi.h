@@ -211,15 +211,16 @@ struct vip6 {
 };
 
 /*
- * Bucket hash: unkeyed, for VIPs are the operator's own, and short, for the packet waits for it: one multiplication
- * (Knuth's multiplicative hashing), whose high bits choose the bucket. @high is 0 for IPv4. @seed: another
+ * Bucket hash: unkeyed, for VIPs are the operator's own, and short, for the packet waits for it: multiplications side
+ * by side (Knuth's multiplicative hashing), whose high bits choose the bucket. @high is 0 for IPv4. @seed: another
  * multiplier; the builder takes the first with which every VIP finds room and no two of a bucket share a tag.
  */
 pure_inline __u64 vip_hash(__u64 high, __u64 low, __u16 port, __u8 kind, __u8 seed)
 {
 	__u64 multiplier = 0x9e3779b97f4a7c15ULL + seed * 0xc2b2ae3d27d4eb4eULL;
+	__u64 rest = high * 0xd6e8feb86659fd93ULL + (port | (__u64)kind << 16) * 0xa0761d6478bd642fULL;
 
-	return (low ^ (__u64)port << 40 ^ (__u64)kind << 60) * multiplier ^ high * 0xd6e8feb86659fd93ULL;
+	return low * multiplier ^ rest;
 }
 
 /* @bits: log2 of the buckets of one copy, 1 to 32. */

@@ -28,7 +28,7 @@
 #define SPARE_SERVICE_SLOTS 16
 /* Lines go by backend number, and numbers of those that left are given again late: room for gaps. */
 #define BACKEND_GENERATIONS 3
-#define PIN_RANGES_MAX (1u << PINS_SEARCH_STEPS)
+#define PIN_RANGES_MAX (2u << PINS_SEARCH_STEPS) /* of the most that one service can have, two generations */
 
 static const char *const map_names[MAPS] = {
 #define X(symbol, name, type) [MAP_##symbol] = name,

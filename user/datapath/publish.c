@@ -223,9 +223,17 @@ static bool lines_are_shown(const struct datapath *datapath, const struct view *
 	return true;
 }
 
+static bool pins_are_shown(const struct datapath *datapath, const struct view *shown, const struct view_image *image)
+{
+	const struct pin_range *ranges = map_array(datapath, MAP_PINS, struct pin_range);
+
+	return shown->pins_count == image->view.pins_count && shown->pins_count &&
+	       !memcmp(ranges + shown->pins, image->pins, shown->pins_count * sizeof(*ranges));
+}
+
 /* What of an image is new, and so has to be written. */
 struct placement {
-	bool rings, lines;
+	bool rings, lines, pins;
 };
 
 /* Finds room for the image and tells its view where. @shown: the current view, or NULL. */
@@ -237,12 +245,18 @@ static int place_image(struct publication *publication, const char *name, const 
 	static const char *const what[REGION_MAPS] = { "ring slots", "backends", "pins" };
 	const uint32_t counts[REGION_MAPS] = { image->view.rings[COHORTS_MAX], image->backends_count,
 					       image->view.pins_count };
-	uint32_t first[REGION_MAPS] = { shown ? shown->rings[0] : 0, shown ? shown->backends : 0 };
+	uint32_t first[REGION_MAPS] = { shown ? shown->rings[0] : 0, shown ? shown->backends : 0,
+					shown ? shown->pins : 0 };
 	bool keep[REGION_MAPS] = { shown && rings_are_shown(datapath, shown, image),
-				   shown && lines_are_shown(datapath, shown, image, hops) };
+				   shown && lines_are_shown(datapath, shown, image, hops),
+				   shown && pins_are_shown(datapath, shown, image) };
 	int i, error;
 
-	*placement = (struct placement){ .rings = !keep[REGION_RINGS], .lines = !keep[REGION_BACKENDS] };
+	*placement = (struct placement){
+		.rings = !keep[REGION_RINGS],
+		.lines = !keep[REGION_BACKENDS],
+		.pins = !keep[REGION_PINS],
+	};
 	for (i = 0; i < REGION_MAPS; i++) {
 		if (keep[i])
 			continue;
@@ -284,7 +298,7 @@ static void write_image(struct datapath *datapath, const struct view *view, cons
 	if (placement->rings)
 		memcpy(map_array(datapath, MAP_RING_SLOTS, __u32) + view->rings[0], image->slots,
 		       image->view.rings[COHORTS_MAX] * sizeof(*image->slots));
-	if (view->pins_count)
+	if (placement->pins && view->pins_count)
 		memcpy(map_array(datapath, MAP_PINS, struct pin_range) + view->pins, image->pins,
 		       view->pins_count * sizeof(*image->pins));
 	if (placement->lines)
