@@ -265,8 +265,8 @@ class Kill(BoxTest):
         database = sqlite3.connect(os.path.join(box.state, "state.db"), isolation_level=None)
         with contextlib.closing(database):
             database.execute("BEGIN EXCLUSIVE")
-            # It is done and said at once; SQLite gives up recording it after five seconds.
-            self.check_kill(lab, box, 8, "shop")
+            # It is done and said at once; recording it is given up soon.
+            self.check_kill(lab, box, 4, "shop")
         self.check_reset(lab, box, members)
 
     def test_kill_works_without_a_store_and_holds_when_there_is_one_again(self):

@@ -22,8 +22,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How long SQLite's own short locks are waited for (recovery after a crash, a checkpoint). */
+/*
+ * How long SQLite's own short locks are waited for (recovery after a crash, a checkpoint): by a writer no longer than
+ * it waits for the lock, but for what passes by itself.
+ */
 #define BUSY_MS 5000
+#define BUSY_LEAST_MS 200
 
 static int database_path(const struct store *store, char path[PATH_MAX], struct errors *errors)
 {
@@ -157,7 +161,7 @@ static int set_modes(struct store *store, struct errors *errors)
 }
 
 /* What is in the file is known to be ours before any of it is changed. */
-static int open_for_writing(struct store *store, struct errors *errors)
+static int open_for_writing(struct store *store, uint64_t wait_ms, struct errors *errors)
 {
 	char path[PATH_MAX];
 	int error, schema;
@@ -167,6 +171,8 @@ static int open_for_writing(struct store *store, struct errors *errors)
 		error = make_file(store, path, errors);
 	if (!error)
 		error = open_database(store, path, SQLITE_OPEN_READWRITE, errors);
+	if (!error && wait_ms < BUSY_MS)
+		sqlite3_busy_timeout(store->database, wait_ms > BUSY_LEAST_MS ? wait_ms : BUSY_LEAST_MS);
 	if (error)
 		return error;
 	schema = schema_check(store, errors);
@@ -201,7 +207,7 @@ int store_open_write(const char *directory, uint64_t wait_ms, const struct actor
 	if (error)
 		goto out;
 	store->time_ns = time_now_ns();
-	error = open_for_writing(store, errors);
+	error = open_for_writing(store, wait_ms, errors);
 out:
 	if (error) {
 		store_close(store);
