@@ -40,8 +40,10 @@ static __always_inline __u32 find_in_bucket6(const struct vip_bucket *bucket, __
 
 		if (!cell)
 			break;
-		if (!((cell ^ want) & tag_and_kind))
+		if (!((cell ^ want) & tag_and_kind)) {
 			found = cell;
+			break;
+		}
 	}
 	if (!found)
 		return NO_SERVICE;
@@ -49,7 +51,7 @@ static __always_inline __u32 find_in_bucket6(const struct vip_bucket *bucket, __
 	if (!vip || vip->address_high != bpf_be64_to_cpu(p->headers.destination6.high) ||
 	    vip->address_low != bpf_be64_to_cpu(p->headers.destination6.low) || vip->port != port)
 		return NO_SERVICE;
-	return vip->service;
+	return found & VIP_CELL_SERVICE_MASK; /* which need not wait for @vip */
 }
 
 /* @port in host order; 0: any. */

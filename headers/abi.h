@@ -183,7 +183,7 @@ BUILD_CHECK(sizeof(struct backend_line) == CACHE_LINE);
  * any-port VIPs (port 0) share the table; two copies take turns, box.vips names the one to read.
  *
  *   IPv4 cell:  address:32 | port:16 | kind:3 | overflow:1 | service:12    (from bit 63 down)
- *   IPv6 cell:  tag:32     | entry:16| kind:3 | overflow:1 | 0             entry of map `vips6`, which
+ *   IPv6 cell:  tag:32     | entry:16| kind:3 | overflow:1 | service:12    entry of map `vips6`, which
  *                                                                          has the whole address to compare
  */
 #define VIP_BUCKET_CELLS 8
@@ -206,8 +206,7 @@ struct vip6 {
 	__u64 address_low;
 	__u16 port;	    /* host order; 0: any */
 	__u8 kind;
-	__u8 reserved;
-	__u32 service;
+	__u8 reserved[5];
 };
 
 /*

@@ -87,7 +87,7 @@ static uint32_t search_bucket(const struct table *table, uint32_t index, uint64_
 			return cells[i] & VIP_CELL_SERVICE_MASK;
 		if (vip->address.family == 6 && !((cells[i] ^ want) >> 32)) /* the only cell of this tag */
 			return vip6->address_high == high && vip6->address_low == low && vip6->port == vip->port ?
-				       vip6->service : NOT_FOUND;
+				       cells[i] & VIP_CELL_SERVICE_MASK : NOT_FOUND;
 	}
 	return NOT_FOUND;
 }

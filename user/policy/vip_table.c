@@ -71,12 +71,12 @@ static int put_vip(const struct vip_entry *entry, uint16_t index, struct vip_buc
 			.address_low = low,
 			.port = entry->vip.port,
 			.kind = kind,
-			.service = entry->service,
 		};
 		cell = vip6_cell(hash, index, kind);
 	} else {
-		cell = vip4_cell(low, entry->vip.port, kind) | entry->service;
+		cell = vip4_cell(low, entry->vip.port, kind);
 	}
+	cell |= entry->service;
 	error = put_cell(&buckets[bucket], cell, is_ipv6);
 	if (error != -ENOSPC)
 		return error;
