@@ -2,6 +2,7 @@
 /* backend list: who serves, and whether the kernel knows the way there. */
 #include "cli/cli.h"
 
+#include <net/if.h>
 #include <errno.h>
 #include <string.h>
 
@@ -36,11 +37,13 @@ static const char *next_hop_of(const struct lister *lister, const struct service
 			       const struct backend *backend)
 {
 	const struct backend_line *line = line_of(lister->control, service, backend);
+	char interface[IF_NAMESIZE];
 	struct next_hop hop;
 
 	if (!line)
 		return "unknown";
-	if (line->next_hop & NEXT_HOP_VALID)
+	/* An interface that was taken away leaves lines behind until they are written again. */
+	if ((line->next_hop & NEXT_HOP_VALID) && if_indextoname(line->ifindex, interface))
 		return next_hop_state_name(NEXT_HOP_RESOLVED);
 	if (!lister->next_hops || backend_next_hop(lister->next_hops, service, backend, &hop, NULL))
 		return "unknown";
