@@ -2,8 +2,8 @@
 /* backend list: who serves, and whether the kernel knows the way there. */
 #include "cli/cli.h"
 
-#include <net/if.h>
 #include <errno.h>
+#include <net/if.h>
 #include <string.h>
 
 /* One command's view of the box: the routes are asked where the kernel's line knows nothing. */
