@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * make bench: bench [JSON]. All cases take turns (A B C A B C ...) on one CPU. Status 1: a budget is missed; 2: it
- * could not be measured; 77: skipped.
+ * make bench: bench [JSON]. All cases take turns (A B C A B C ...) on one CPU. Status 1: a budget
+ * is missed; 2: it could not be measured; 77: skipped.
  */
 #include "bench.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What is measured. The case that budgets are about: IPv4, IPIP, one rule at 10%, 16 backends, established TCP. One
- * box has one service of each kind; others have what would change every packet's path: any-port VIPs, and many
- * services.
+ * What is measured. The case that budgets are about: IPv4, IPIP, one rule at 10%, 16 backends,
+ * established TCP. One box has one service of each kind; others have what would change every
+ * packet's path: any-port VIPs, and many services.
  */
 #include "bench.h"
 
@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKENDS 16
+#define BACKENDS	16
 #define CANARY_BACKENDS 4
-#define CLIENT4 "100.64.0.0"
-#define CLIENT6 "2001:db8:64::1"
-#define MANY_CLIENTS (1u << 19)
-#define SECONDS_TO_NS 1000000000ULL
+#define CLIENT4		"100.64.0.0"
+#define CLIENT6		"2001:db8:64::1"
+#define MANY_CLIENTS	(1u << 19)
+#define SECONDS_TO_NS	1000000000ULL
 
 static struct lab *boxes[3];
 
@@ -33,7 +33,8 @@ static void add_backends(struct lab_service *service, int family)
 	lab_set_share(service, 1, 100000);
 }
 
-static struct lab_service *add_service(struct lab *lab, enum steer_method steer, int family, const char *vip)
+static struct lab_service *add_service(struct lab *lab, enum steer_method steer, int family,
+				       const char *vip)
 {
 	struct lab_service *service = lab_add_service(lab, vip, steer);
 
@@ -98,11 +99,13 @@ static struct lab *make_many(void)
 	return lab;
 }
 
-static struct case_plan *add_case(struct plans *plans, const char *name, const struct lab *lab, const char *vip)
+static struct case_plan *add_case(struct plans *plans, const char *name, const struct lab *lab,
+				  const char *vip)
 {
 	struct case_plan *plan = &plans->cases[plans->count++];
 
-	*plan = (struct case_plan){.name = name, .lab = lab, .verdict = XDP_TX, .against = "established"};
+	*plan = (struct case_plan){
+		.name = name, .lab = lab, .verdict = XDP_TX, .against = "established"};
 	plan->packet = packet_tcp(strchr(vip, ':') ? CLIENT6 : CLIENT4, 40000, vip, 80);
 	return plan;
 }
@@ -118,7 +121,8 @@ static void add_budgeted(struct plans *plans, const struct lab *lab)
 {
 	struct case_plan *plan;
 
-	with_budget(add_case(plans, "floor: return XDP_TX", NULL, "192.0.2.1"), "floor: return XDP_TX", 0);
+	with_budget(add_case(plans, "floor: return XDP_TX", NULL, "192.0.2.1"),
+		    "floor: return XDP_TX", 0);
 	with_budget(add_case(plans, "established", lab, "192.0.2.1"), "floor: return XDP_TX", 3.0);
 	plan = add_case(plans, "established, 512k clients", lab, "192.0.2.1");
 	with_budget(plan, "established", 1.15)->clients = MANY_CLIENTS;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One measurement: the wrapper repeated in BPF_PROG_TEST_RUN, timed by the CPU time of this thread, which was found
- * steadier than the kernel's own duration: that is wall time, rounded down to whole nanoseconds a packet.
+ * One measurement: the wrapper repeated in BPF_PROG_TEST_RUN, timed by the CPU time of this thread,
+ * which was found steadier than the kernel's own duration: that is wall time, rounded down to whole
+ * nanoseconds a packet.
  */
 #include "bench.h"
 
@@ -17,8 +18,8 @@
 #include "tests/bench/wrapper.skel.h"
 
 /*
- * One wrapper a program that is measured: changing what a wrapper calls takes a grace period, in which the CPU cools
- * down.
+ * One wrapper a program that is measured: changing what a wrapper calls takes a grace period, in
+ * which the CPU cools down.
  */
 #define PROGRAMS_MAX 8
 
@@ -79,7 +80,8 @@ static uint32_t mask_of(uint32_t count)
 	return count ? count - 1 : 0;
 }
 
-static void prepare(struct wrapper *wrapper, const struct case_plan *plan, const struct frame *frame)
+static void prepare(struct wrapper *wrapper, const struct case_plan *plan,
+		    const struct frame *frame)
 {
 	bool is_ipv4 = plan->packet.source.family == 4;
 	struct bench_case *to = &wrapper->bss->bench_case;

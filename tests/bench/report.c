@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Medians, budgets, the table and the JSON. Ratios are of one round each, so that what drifts slowly cancels. */
+/*
+ * Medians, budgets, the table and the JSON. Ratios are of one round each, so that what drifts
+ * slowly cancels.
+ */
 #include "bench.h"
 
 #include <jansson.h>
@@ -64,19 +67,23 @@ static void print_case(const struct case_plan *plan)
 		if (plan->ratio)
 			snprintf(budget, sizeof(budget), "<= %.2f x", plan->ratio);
 	}
-	printf("%-44s %7.1f  %-27s %-22s %-11s %s\n", plan->name, plan->median_ns, relative, plan->against,
-	       budget, plan->is_over ? "OVER" : *budget ? "ok" : "");
+	printf("%-44s %7.1f  %-27s %-22s %-11s %s\n", plan->name, plan->median_ns, relative,
+	       plan->against, budget,
+	       plan->is_over ? "OVER"
+	       : *budget     ? "ok"
+			     : "");
 }
 
 static json_t *case_json(const struct case_plan *plan)
 {
 	return json_pack("{s:s, s:f, s:s, s:s, s:f, s:f, s:f, s:o, s:b}", "case", plan->name, "ns",
-			 plan->median_ns, "against", plan->against, "unit", plan->extra_ns ? "ns" : "ratio",
-			 "relative", plan->relative, "quartile_low", plan->relative_low, "quartile_high",
-			 plan->relative_high, "budget",
-			 plan->extra_ns ? json_real(plan->extra_ns) :
-			 plan->ratio	? json_real(plan->ratio) :
-					  json_null(),
+			 plan->median_ns, "against", plan->against, "unit",
+			 plan->extra_ns ? "ns" : "ratio", "relative", plan->relative,
+			 "quartile_low", plan->relative_low, "quartile_high", plan->relative_high,
+			 "budget",
+			 plan->extra_ns ? json_real(plan->extra_ns)
+			 : plan->ratio	? json_real(plan->ratio)
+					: json_null(),
 			 "over", plan->is_over);
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What stands in front of the program that is measured: BPF_PROG_TEST_RUN repeats without restoring the packet, so
- * a program that encapsulates would be fed its own output. This one takes back what was pushed in front, writes
- * the template anew with the next client, service or port, and tail-calls what is measured.
+ * What stands in front of the program that is measured: BPF_PROG_TEST_RUN repeats without restoring
+ * the packet, so a program that encapsulates would be fed its own output. This one takes back what
+ * was pushed in front, writes the template anew with the next client, service or port, and
+ * tail-calls what is measured.
  */
 #include <linux/bpf.h>
 

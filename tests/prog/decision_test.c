@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The order of what decides: killed, pinned, held out, rule; and what becomes of clients of a cohort without a backend. */
+/*
+ * The order of what decides: killed, pinned, held out, rule; and what becomes of clients of a
+ * cohort without a backend.
+ */
 #include "lab.h"
 #include "oracle.h"
 
@@ -18,8 +21,8 @@ static const uint8_t secret_bytes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1
 
 static struct packet_plan packet_from(const char *client)
 {
-	return strchr(client, ':') ? packet_tcp(client, 40000, LAB_VIP6, 80) :
-				     packet_tcp(client, 40000, LAB_VIP4, 80);
+	return strchr(client, ':') ? packet_tcp(client, 40000, LAB_VIP6, 80)
+				   : packet_tcp(client, 40000, LAB_VIP4, 80);
 }
 
 static struct packet_plan packet_number(unsigned int number)
@@ -31,7 +34,8 @@ static struct packet_plan packet_number(unsigned int number)
 }
 
 /* Runs the packet and expects it steered to @cohort and counted under @reason. */
-static void assert_decided(struct lab *lab, const struct packet_plan *plan, int cohort, enum reason reason)
+static void assert_decided(struct lab *lab, const struct packet_plan *plan, int cohort,
+			   enum reason reason)
 {
 	uint64_t before = lab_reason(lab, reason);
 	struct run run;
@@ -41,7 +45,8 @@ static void assert_decided(struct lab *lab, const struct packet_plan *plan, int 
 	assert_int_equal(lab_reason(lab, reason), before + 1);
 }
 
-static void assert_client_decided(struct lab *lab, const char *client, int cohort, enum reason reason)
+static void assert_client_decided(struct lab *lab, const char *client, int cohort,
+				  enum reason reason)
 {
 	struct packet_plan plan = packet_from(client);
 
@@ -79,7 +84,10 @@ static void the_longest_pin_holds_the_client(void **state)
 	assert_client_decided(lab, "2001:db8:6::", 0, REASON_DEFAULT);
 }
 
-/* A client in an IPv6 packet whose source is an IPv4-mapped address; no text means it, for it is IPv4. */
+/*
+ * A client in an IPv6 packet whose source is an IPv4-mapped address; no text means it, for it is
+ * IPv4.
+ */
 static struct packet_plan packet_mapped(const char *client)
 {
 	struct packet_plan plan = packet_from("2001:db8::1");
@@ -96,7 +104,8 @@ static void a_mapped_source_is_the_ipv4_client(void **state)
 	struct lab *lab = *state;
 	struct lab_service *service = lab_add_usual(lab, STEER_L2, 4);
 	struct explanation as_ipv4, as_ipv6;
-	struct packet_plan mapped = packet_mapped("198.51.100.7"), plain = packet_from("198.51.100.7");
+	struct packet_plan mapped = packet_mapped("198.51.100.7"),
+			   plain = packet_from("198.51.100.7");
 
 	lab_add_pin(service, "203.0.113.0/24", 1, PIN_FOREVER);
 	lab_add_pin(service, "::/0", 1, PIN_FOREVER); /* no prefix of IPv6 holds IPv4 clients */
@@ -144,7 +153,8 @@ static void a_pin_ends_when_it_says(void **state)
 	service->pins[0].expires = monotonic_ns() + 100 * 1000000ULL;
 	lab_publish(lab);
 	nanosleep(&wait, NULL);
-	assert_client_decided(lab, "198.51.100.1", 0, REASON_DEFAULT); /* with nobody writing anything */
+	assert_client_decided(lab, "198.51.100.1", 0,
+			      REASON_DEFAULT); /* with nobody writing anything */
 }
 
 static void held_out_clients_never_see_a_canary(void **state)
@@ -218,7 +228,8 @@ static void kill_sends_everybody_to_control_at_once(void **state)
 	}
 	lab_publish(lab); /* a new view lifts nothing */
 	assert_client_decided(lab, "203.0.113.9", 0, REASON_KILLED);
-	service_lift_kill(lab->datapath, service->slot, service_kills(lab->datapath, service->slot));
+	service_lift_kill(lab->datapath, service->slot,
+			  service_kills(lab->datapath, service->slot));
 	assert_client_decided(lab, "203.0.113.9", 1, REASON_OVERRIDE);
 }
 
@@ -289,12 +300,14 @@ static void the_client_key_is_the_masked_source(void **state)
 		service->service.prefix6 = prefixes6[i];
 		lab_publish(lab);
 		for (round = 0; round < 64; round++) {
-			struct packet_plan plan = packet_from(round & 1 ? "198.51.100.7" : "2001:db8::1");
+			struct packet_plan plan =
+				packet_from(round & 1 ? "198.51.100.7" : "2001:db8::1");
 
 			for (byte = 0; byte < (round & 1 ? 4 : 16); byte++)
 				plan.source.bytes[byte] = oracle_next(&random);
 			assert_true(lab_explain(lab, &plan).token ==
-				    oracle_token(secret_bytes, &plan.source, service->service.prefix4,
+				    oracle_token(secret_bytes, &plan.source,
+						 service->service.prefix4,
 						 service->service.prefix6));
 		}
 	}
@@ -310,7 +323,8 @@ static void the_client_key_can_be_the_flow(void **state)
 	service->service.client_key = CLIENT_KEY_FLOW;
 	lab_publish(lab);
 	for (family = 4; family <= 6; family += 2) {
-		struct packet_plan plan = packet_from(family == 4 ? "198.51.100.7" : "2001:db8:1:2:3::4");
+		struct packet_plan plan =
+			packet_from(family == 4 ? "198.51.100.7" : "2001:db8:1:2:3::4");
 		size_t size = family == 4 ? 4 : 16;
 
 		memcpy(key, plan.source.bytes, size);
@@ -318,7 +332,8 @@ static void the_client_key_can_be_the_flow(void **state)
 		store16(key + 2 * size, plan.source_port);
 		store16(key + 2 * size + 2, plan.destination_port);
 		key[2 * size + 4] = IPPROTO_TCP;
-		assert_true(lab_explain(lab, &plan).token == oracle_siphash(secret_bytes, key, 2 * size + 5));
+		assert_true(lab_explain(lab, &plan).token ==
+			    oracle_siphash(secret_bytes, key, 2 * size + 5));
 	}
 }
 
@@ -330,7 +345,8 @@ static void balance_goes_by_flow_or_by_client(void **state)
 	struct run run;
 
 	for (i = 0; i < 3; i++)
-		lab_add_backend(service, 0, (const char *[]){"10.0.0.12", "10.0.0.13", "10.0.0.14"}[i], 100, 1);
+		lab_add_backend(service, 0,
+				(const char *[]){"10.0.0.12", "10.0.0.13", "10.0.0.14"}[i], 100, 1);
 	lab_publish(lab);
 	for (i = 0; i < CLIENTS; i++) {
 		struct packet_plan plan = packet_from("198.51.100.7");
@@ -377,5 +393,6 @@ int main(void)
 		lab_test(balance_goes_by_flow_or_by_client),
 	};
 
-	return cmocka_run_group_tests_name("prog/decision", tests, lab_setup_group, lab_teardown_group);
+	return cmocka_run_group_tests_name("prog/decision", tests, lab_setup_group,
+					   lab_teardown_group);
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The explaining program: says what the other one does, what the interface's vectors say, and changes nothing. */
+/*
+ * The explaining program: says what the other one does, what the interface's vectors say, and
+ * changes nothing.
+ */
 #include "lab.h"
 #include "oracle.h"
 
@@ -35,9 +38,9 @@ static const struct vector vectors[] = {
 
 static struct packet_plan packet_of(const struct vector *vector)
 {
-	struct packet_plan plan = strchr(vector->client, ':') || vector->is_mapped ?
-					  packet_tcp("2001:db8::1", 40000, LAB_VIP6, 80) :
-					  packet_tcp("198.51.100.1", 40000, LAB_VIP4, 80);
+	struct packet_plan plan = strchr(vector->client, ':') || vector->is_mapped
+					  ? packet_tcp("2001:db8::1", 40000, LAB_VIP6, 80)
+					  : packet_tcp("198.51.100.1", 40000, LAB_VIP4, 80);
 
 	plan.source = address_of(vector->client);
 	if (vector->is_mapped) {
@@ -100,8 +103,9 @@ static void vary(struct lab_service *service, unsigned int round)
 
 static struct packet_plan random_packet(struct oracle_random *random)
 {
-	struct packet_plan plan = oracle_next(random) & 1 ? packet_tcp("198.51.100.1", 1, LAB_VIP4, 80) :
-							    packet_tcp("2001:db8::1", 1, LAB_VIP6, 80);
+	struct packet_plan plan = oracle_next(random) & 1
+					  ? packet_tcp("198.51.100.1", 1, LAB_VIP4, 80)
+					  : packet_tcp("2001:db8::1", 1, LAB_VIP6, 80);
 	uint64_t dice = oracle_next(random);
 
 	plan.source_port = dice;
@@ -112,7 +116,8 @@ static struct packet_plan random_packet(struct oracle_random *random)
 	return plan;
 }
 
-static void assert_said_as_done(struct lab *lab, const struct packet_plan *plan, const struct explanation *said)
+static void assert_said_as_done(struct lab *lab, const struct packet_plan *plan,
+				const struct explanation *said)
 {
 	uint64_t before = lab_reason(lab, said->reason);
 	struct run run;
@@ -177,7 +182,8 @@ static void what_is_explained_is_what_is_done(void **state)
 
 		vary(service, round);
 		service->pins_count = 0;
-		lab_add_pin(service, round & 8 ? "203.0.112.0/20" : "203.0.113.0/25", 1, PIN_FOREVER);
+		lab_add_pin(service, round & 8 ? "203.0.112.0/20" : "203.0.113.0/25", 1,
+			    PIN_FOREVER);
 		lab_publish(lab);
 		lab_compile(service, &image);
 		for (i = 0; i < 100; i++) {
@@ -268,12 +274,19 @@ static void explaining_changes_nothing(void **state)
 		free(now);
 		free(maps[id]);
 	}
-	assert_memory_equal(&interface, &(struct interface_counter[]){lab_interface_counter(lab)}, sizeof(interface));
-	assert_memory_equal(&decisions, &(struct decision_counter[]){lab_decision_counter(lab, service)},
+	assert_memory_equal(&interface, &(struct interface_counter[]){lab_interface_counter(lab)},
+			    sizeof(interface));
+	assert_memory_equal(&decisions,
+			    &(struct decision_counter[]){lab_decision_counter(lab, service)},
 			    sizeof(decisions));
-	assert_memory_equal(&rules[0], &(struct rule_counter[]){lab_rule_counter(lab, service, 0, 0)}, sizeof(rules[0]));
-	assert_memory_equal(&rules[1], &(struct rule_counter[]){lab_rule_counter(lab, service, 0, 1)}, sizeof(rules[1]));
-	assert_memory_equal(&backend, &(struct backend_counter[]){lab_backend_counter(lab, service, 0)},
+	assert_memory_equal(&rules[0],
+			    &(struct rule_counter[]){lab_rule_counter(lab, service, 0, 0)},
+			    sizeof(rules[0]));
+	assert_memory_equal(&rules[1],
+			    &(struct rule_counter[]){lab_rule_counter(lab, service, 0, 1)},
+			    sizeof(rules[1]));
+	assert_memory_equal(&backend,
+			    &(struct backend_counter[]){lab_backend_counter(lab, service, 0)},
 			    sizeof(backend));
 }
 
@@ -298,8 +311,11 @@ static void a_frame_too_short_for_the_answer_is_left_alone(void **state)
 static void the_pinned_explainer_answers_the_same(void **state)
 {
 	struct lab *lab = *state;
-	struct flow flow = {.source = address_of("203.0.113.9"), .destination = address_of(LAB_VIP4),
-			    .source_port = 40000, .destination_port = 80, .protocol = IPPROTO_TCP};
+	struct flow flow = {.source = address_of("203.0.113.9"),
+			    .destination = address_of(LAB_VIP4),
+			    .source_port = 40000,
+			    .destination_port = 80,
+			    .protocol = IPPROTO_TCP};
 	struct explanation said;
 	int program;
 
@@ -325,5 +341,6 @@ int main(void)
 		lab_test(the_pinned_explainer_answers_the_same),
 	};
 
-	return cmocka_run_group_tests_name("prog/explain", tests, lab_setup_group, lab_teardown_group);
+	return cmocka_run_group_tests_name("prog/explain", tests, lab_setup_group,
+					   lab_teardown_group);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Random frames: from nothing, and from good ones with bytes changed and ends cut off. What each should come to is
- * the oracle's word; all are counted (promise 11), and what is not for a VIP is untouched (promise 1).
+ * Random frames: from nothing, and from good ones with bytes changed and ends cut off. What each
+ * should come to is the oracle's word; all are counted (promise 11), and what is not for a VIP is
+ * untouched (promise 1).
  */
 #include "lab.h"
 #include "oracle.h"
@@ -14,7 +15,7 @@
 
 #include <cmocka.h>
 
-#define FRAMES 150000
+#define FRAMES	  150000
 #define NOISE_MAX 200
 
 static void random_bytes(struct oracle_random *random, uint8_t *to, size_t count)
@@ -26,13 +27,15 @@ static void random_bytes(struct oracle_random *random, uint8_t *to, size_t count
 /* A good packet of any kind, to a VIP or not. */
 static void build_any(struct oracle_random *random, struct frame *frame)
 {
-	static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP};
-	static const uint8_t types[] = {IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_DSTOPTS, IPPROTO_AH,
-					IPPROTO_FRAGMENT, IPPROTO_MH};
+	static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6,
+					    IPPROTO_SCTP};
+	static const uint8_t types[] = {IPPROTO_HOPOPTS, IPPROTO_ROUTING,  IPPROTO_DSTOPTS,
+					IPPROTO_AH,	 IPPROTO_FRAGMENT, IPPROTO_MH};
 	static const uint16_t ports[] = {80, 53, 443};
 	uint64_t dice = oracle_next(random);
-	struct packet_plan plan = dice & 1 ? packet_tcp("198.51.100.7", 1, dice & 2 ? LAB_VIP4 : "192.0.2.99", 80) :
-					     packet_tcp("2001:db8:7::1", 1, dice & 2 ? LAB_VIP6 : "2001:db8::9", 80);
+	struct packet_plan plan =
+		dice & 1 ? packet_tcp("198.51.100.7", 1, dice & 2 ? LAB_VIP4 : "192.0.2.99", 80)
+			 : packet_tcp("2001:db8:7::1", 1, dice & 2 ? LAB_VIP6 : "2001:db8::9", 80);
 	unsigned int i;
 
 	plan.protocol = protocols[(dice >> 4) % 8 < 5 ? (dice >> 4) % 8 : 0];
@@ -51,7 +54,10 @@ static void build_any(struct oracle_random *random, struct frame *frame)
 	packet_build(&plan, frame);
 }
 
-/* One frame in four is pure noise behind a type; the rest are packets with up to three bytes changed. */
+/*
+ * One frame in four is pure noise behind a type; the rest are packets with up to three bytes
+ * changed.
+ */
 static void build_garbage(struct oracle_random *random, struct frame *frame)
 {
 	static const uint16_t frame_types[] = {TYPE_IPV4, TYPE_IPV6, TYPE_VLAN, TYPE_QINQ};
@@ -61,7 +67,8 @@ static void build_garbage(struct oracle_random *random, struct frame *frame)
 	if (dice % 4) {
 		build_any(random, frame);
 		while (changes--)
-			frame->bytes[12 + oracle_next(random) % (frame->size - 12)] = oracle_next(random);
+			frame->bytes[12 + oracle_next(random) % (frame->size - 12)] =
+				oracle_next(random);
 		if (!(dice >> 16 & 7))
 			frame->size -= (dice >> 20) % (frame->size - 13);
 		return;
@@ -85,7 +92,8 @@ static bool is_for_vip(const struct oracle_packet *packet)
 		return false;
 	for (i = 0; i < 2; i++) {
 		vip = address_of(vips[i]);
-		if (vip.family == packet->destination.family && !memcmp(vip.bytes, packet->destination.bytes, 16))
+		if (vip.family == packet->destination.family &&
+		    !memcmp(vip.bytes, packet->destination.bytes, 16))
 			return true;
 	}
 	return false;
@@ -98,7 +106,8 @@ static void explain_failure(const struct frame *frame, uint32_t verdict, int exp
 	for (i = 0; i < frame->size; i++)
 		fprintf(stderr, "%02x", frame->bytes[i]);
 	fprintf(stderr, "\n");
-	fail_msg("the frame above came to verdict %u, and reason %d was expected", verdict, expected);
+	fail_msg("the frame above came to verdict %u, and reason %d was expected", verdict,
+		 expected);
 }
 
 static void promise_11_every_frame_is_counted_once_under_its_reason(void **state)
@@ -120,13 +129,15 @@ static void promise_11_every_frame_is_counted_once_under_its_reason(void **state
 
 		build_garbage(&random, &frame);
 		packet = oracle_classify(&frame);
-		reason = is_for_vip(&packet) ? REASON_DEFAULT :
-			 packet.reason == ORACLE_TRANSPORT ? REASON_NOT_VIP : packet.reason;
+		reason = is_for_vip(&packet)		     ? REASON_DEFAULT
+			 : packet.reason == ORACLE_TRANSPORT ? REASON_NOT_VIP
+							     : packet.reason;
 		expected[reason]++;
 		lab_run(lab, &frame, &run);
-		if (reason == REASON_DEFAULT ? run.verdict != XDP_TX :
-					       run.verdict != XDP_PASS || run.out.size != frame.size ||
-						       memcmp(run.out.bytes, frame.bytes, frame.size))
+		if (reason == REASON_DEFAULT
+			    ? run.verdict != XDP_TX
+			    : run.verdict != XDP_PASS || run.out.size != frame.size ||
+				      memcmp(run.out.bytes, frame.bytes, frame.size))
 			explain_failure(&frame, run.verdict, reason);
 	}
 	after = lab_interface_counter(lab);
@@ -137,8 +148,9 @@ static void promise_11_every_frame_is_counted_once_under_its_reason(void **state
 	}
 	assert_int_equal(sum, FRAMES);
 	/* The dice fall on all that the parser can say. */
-	assert_true(expected[REASON_NOT_IP] && expected[REASON_NOT_VIP] && expected[REASON_TRUNCATED] &&
-		    expected[REASON_FRAGMENT] && expected[REASON_ICMP] && expected[REASON_UNSUPPORTED] &&
+	assert_true(expected[REASON_NOT_IP] && expected[REASON_NOT_VIP] &&
+		    expected[REASON_TRUNCATED] && expected[REASON_FRAGMENT] &&
+		    expected[REASON_ICMP] && expected[REASON_UNSUPPORTED] &&
 		    expected[REASON_DEFAULT]);
 }
 
@@ -148,5 +160,6 @@ int main(void)
 		lab_test(promise_11_every_frame_is_counted_once_under_its_reason),
 	};
 
-	return cmocka_run_group_tests_name("prog/garbage", tests, lab_setup_group, lab_teardown_group);
+	return cmocka_run_group_tests_name("prog/garbage", tests, lab_setup_group,
+					   lab_teardown_group);
 }

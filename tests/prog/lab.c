@@ -76,7 +76,8 @@ void lab_close(struct lab *lab)
 int lab_setup_group(void **state)
 {
 	lab_require_bpf();
-	*state = lab_open(lab_secret, (struct limits){.services = 64, .vips = 256, .backends = 4096});
+	*state = lab_open(lab_secret,
+			  (struct limits){.services = 64, .vips = 256, .backends = 4096});
 	return 0;
 }
 
@@ -134,8 +135,8 @@ void lab_run_plan(const struct lab *lab, const struct packet_plan *plan, struct 
 
 static bool was_steered(const struct run *run)
 {
-	return (run->verdict == XDP_TX || run->verdict == XDP_REDIRECT) && run->out.bytes[0] == 0x02 &&
-	       run->out.bytes[1] == 0xbe;
+	return (run->verdict == XDP_TX || run->verdict == XDP_REDIRECT) &&
+	       run->out.bytes[0] == 0x02 && run->out.bytes[1] == 0xbe;
 }
 
 int lab_cohort_of(const struct run *run)
@@ -161,7 +162,8 @@ struct explanation lab_explain(struct lab *lab, const struct packet_plan *plan)
 	return explanation;
 }
 
-static void assert_counted(struct lab *lab, const struct interface_counter *before, enum reason reason)
+static void assert_counted(struct lab *lab, const struct interface_counter *before,
+			   enum reason reason)
 {
 	struct interface_counter after = lab_interface_counter(lab);
 	int i;
@@ -198,7 +200,8 @@ void lab_assert_dropped(struct lab *lab, const struct frame *in, enum reason rea
 /* ---- counters ---- */
 
 /* The sum of an element's copies, which are arrays of u64, into @out. */
-static void sum_counter(const struct lab *lab, enum map_id id, uint32_t index, void *out, size_t size)
+static void sum_counter(const struct lab *lab, enum map_id id, uint32_t index, void *out,
+			size_t size)
 {
 	int cpus = libbpf_num_possible_cpus(), cpu;
 	size_t words = size / sizeof(uint64_t), i;
@@ -226,8 +229,8 @@ uint64_t lab_reason(const struct lab *lab, enum reason reason)
 	return lab_interface_counter(lab).reasons[reason];
 }
 
-struct rule_counter lab_rule_counter(const struct lab *lab, const struct lab_service *service, uint8_t rule,
-				     size_t cohort)
+struct rule_counter lab_rule_counter(const struct lab *lab, const struct lab_service *service,
+				     uint8_t rule, size_t cohort)
 {
 	const struct view *view = datapath_view(lab->datapath, service->slot);
 	const struct view_rule *rules = map_array(lab->datapath, MAP_RULES, struct view_rule);
@@ -247,12 +250,14 @@ struct backend_counter lab_backend_counter(const struct lab *lab, const struct l
 	struct backend_counter counter;
 
 	assert_non_null(view);
-	sum_counter(lab, MAP_BACKEND_COUNTERS, datapath_backend(lab->datapath, view, number)->counter,
-		    &counter, sizeof(counter));
+	sum_counter(lab, MAP_BACKEND_COUNTERS,
+		    datapath_backend(lab->datapath, view, number)->counter, &counter,
+		    sizeof(counter));
 	return counter;
 }
 
-struct decision_counter lab_decision_counter(const struct lab *lab, const struct lab_service *service)
+struct decision_counter lab_decision_counter(const struct lab *lab,
+					     const struct lab_service *service)
 {
 	struct decision_counter counter;
 

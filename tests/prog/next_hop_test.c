@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Next hops are the one part of a published view that is written in place. A packet goes out by one next hop, whole
- * (MAC, source MAC, interface and outer source belong together), or is dropped for want of one: never by a mixture.
+ * Next hops are the one part of a published view that is written in place. A packet goes out by one
+ * next hop, whole (MAC, source MAC, interface and outer source belong together), or is dropped for
+ * want of one: never by a mixture.
  */
 #include "lab.h"
 #include "holder.h"
@@ -17,13 +18,14 @@
 
 #include <cmocka.h>
 
-#define WAYS 3
-#define BACKENDS 8
-#define MOVES 40
-#define HOLD 60 /* milliseconds */
+#define WAYS	     3
+#define BACKENDS     8
+#define MOVES	     40
+#define HOLD	     60 /* milliseconds */
 #define OUTER_SOURCE (14 + 12)
 
-/* A next hop that shows in every part which one it is; the first way leaves where packets came in. */
+/* A next hop that shows in every part which one it is; the first way leaves where packets came in.
+ */
 static struct next_hop way(unsigned int number)
 {
 	struct next_hop hop = {
@@ -38,13 +40,15 @@ static struct next_hop way(unsigned int number)
 	return hop;
 }
 
-static void fill_changes(const struct lab *lab, const struct next_hop *hop, struct next_hop_change *changes)
+static void fill_changes(const struct lab *lab, const struct next_hop *hop,
+			 struct next_hop_change *changes)
 {
 	const struct view *view = datapath_view(lab->datapath, 0);
 	int i;
 
 	for (i = 0; i < BACKENDS; i++)
-		changes[i] = (struct next_hop_change){datapath_backend(lab->datapath, view, i), *hop, false};
+		changes[i] = (struct next_hop_change){datapath_backend(lab->datapath, view, i),
+						      *hop, false};
 }
 
 static void move_all(struct lab *lab, const struct next_hop *hop)
@@ -79,7 +83,8 @@ static int way_of(const struct run *run)
 	if (run->verdict == XDP_DROP)
 		return -1;
 	if (run->verdict != (number ? XDP_REDIRECT : XDP_TX) || memcmp(bytes, expected.mac, 6) ||
-	    memcmp(bytes + 6, expected.source_mac, 6) || memcmp(bytes + OUTER_SOURCE, expected.source4.bytes, 4))
+	    memcmp(bytes + 6, expected.source_mac, 6) ||
+	    memcmp(bytes + OUTER_SOURCE, expected.source4.bytes, 4))
 		return -2;
 	return number;
 }
@@ -256,7 +261,8 @@ static void *write_next_hops(void *argument)
 	return NULL;
 }
 
-/* A packet that read the valid word may still read the rest: that stays until the packet has ended. */
+/* A packet that read the valid word may still read the rest: that stays until the packet has ended.
+ */
 static void the_rest_is_not_written_under_a_packet(void **state)
 {
 	struct lab *lab = *state;
@@ -279,7 +285,8 @@ static void the_rest_is_not_written_under_a_packet(void **state)
 			/* Only the word is written: it says "none" now, or still what it said. */
 			assert_true(now.next_hop == before.next_hop || !now.next_hop);
 			assert_memory_equal(&now.source_mac, &before.source_mac,
-					    sizeof(now) - offsetof(struct backend_line, source_mac));
+					    sizeof(now) -
+						    offsetof(struct backend_line, source_mac));
 			usleep(200);
 		}
 		pthread_join(thread, NULL);
@@ -298,5 +305,6 @@ int main(void)
 		lab_test(the_rest_is_not_written_under_a_packet),
 	};
 
-	return cmocka_run_group_tests_name("prog/next_hop", tests, lab_setup_group, lab_teardown_group);
+	return cmocka_run_group_tests_name("prog/next_hop", tests, lab_setup_group,
+					   lab_teardown_group);
 }

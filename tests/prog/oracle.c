@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Hashes byte by byte, decisions by the text, and a parser that moves a cursor over what is left. */
+/* Hashes byte by byte, decisions by the text, and a parser that moves a cursor over what is left.
+ */
 #include "oracle.h"
 
 #include <netinet/in.h>
@@ -51,8 +52,8 @@ uint64_t oracle_siphash(const uint8_t key[16], const void *data, size_t size)
 	for (at = 0; at <= size / 8 * 8; at += 8) {
 		bool last = at == size / 8 * 8;
 
-		word = last ? little_endian(bytes + at, size % 8) | (uint64_t)(size & 0xff) << 56 :
-			      little_endian(bytes + at, 8);
+		word = last ? little_endian(bytes + at, size % 8) | (uint64_t)(size & 0xff) << 56
+			    : little_endian(bytes + at, 8);
 		v[3] ^= word;
 		sip_round(v);
 		v[0] ^= word;
@@ -177,7 +178,10 @@ static struct oracle_packet classify_ipv4(struct cursor rest)
 	return classify_transport(packet, (struct cursor){ip + header, total - header});
 }
 
-/* One extension header: its size, 0 for none of them, -1 where not even its first eight bytes are there. */
+/*
+ * One extension header: its size, 0 for none of them, -1 where not even its first eight bytes are
+ * there.
+ */
 static int extension_size(uint8_t type, const struct cursor *rest)
 {
 	bool is_whole = rest->left >= 8;

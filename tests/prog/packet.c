@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Building frames from plans. Fields are stored byte by byte in network order: no struct of the kernel's. */
+/*
+ * Building frames from plans. Fields are stored byte by byte in network order: no struct of the
+ * kernel's.
+ */
 #include "packet.h"
 
 #include <netinet/in.h>
@@ -10,9 +13,9 @@
 #include <cmocka.h>
 
 #define ETHERNET_SIZE 14
-#define TAG_SIZE 4
-#define IPV4_SIZE 20
-#define IPV6_SIZE 40
+#define TAG_SIZE      4
+#define IPV4_SIZE     20
+#define IPV6_SIZE     40
 
 uint16_t load16(const uint8_t *from)
 {
@@ -103,7 +106,8 @@ static struct packet_plan packet_plan_of(const char *source, uint16_t source_por
 struct packet_plan packet_tcp(const char *source, uint16_t source_port, const char *destination,
 			      uint16_t destination_port)
 {
-	struct packet_plan plan = packet_plan_of(source, source_port, destination, destination_port);
+	struct packet_plan plan =
+		packet_plan_of(source, source_port, destination, destination_port);
 
 	plan.protocol = IPPROTO_TCP;
 	plan.tcp_flags = FLAG_ACK;
@@ -113,7 +117,8 @@ struct packet_plan packet_tcp(const char *source, uint16_t source_port, const ch
 struct packet_plan packet_udp(const char *source, uint16_t source_port, const char *destination,
 			      uint16_t destination_port)
 {
-	struct packet_plan plan = packet_plan_of(source, source_port, destination, destination_port);
+	struct packet_plan plan =
+		packet_plan_of(source, source_port, destination, destination_port);
 
 	plan.protocol = IPPROTO_UDP;
 	return plan;
@@ -184,7 +189,8 @@ static uint8_t *put_ipv4(const struct packet_plan *plan, size_t l4_size, uint8_t
 	return at + header;
 }
 
-static uint8_t *put_extension(const struct packet_plan *plan, uint8_t type, uint8_t next, uint8_t *at)
+static uint8_t *put_extension(const struct packet_plan *plan, uint8_t type, uint8_t next,
+			      uint8_t *at)
 {
 	size_t size = extension_size(type);
 
@@ -263,8 +269,8 @@ void packet_build(const struct packet_plan *plan, struct frame *out)
 	uint8_t *at;
 
 	assert_true(packet_l4_offset(plan) + l4_size <= sizeof(out->bytes));
-	at = put_link(plan, plan->destination_mac, plan->source_mac, is_ipv4 ? TYPE_IPV4 : TYPE_IPV6,
-		      out->bytes);
+	at = put_link(plan, plan->destination_mac, plan->source_mac,
+		      is_ipv4 ? TYPE_IPV4 : TYPE_IPV6, out->bytes);
 	at = is_ipv4 ? put_ipv4(plan, l4_size, at) : put_ipv6(plan, l4_size, at);
 	put_l4(plan, at);
 	out->size = at + l4_size - out->bytes;
@@ -314,7 +320,8 @@ static uint8_t *put_outer_ipv6(const struct packet_plan *plan, const struct oute
 	return at + IPV6_SIZE;
 }
 
-void packet_encapsulate(const struct packet_plan *plan, const struct outer_plan *outer, struct frame *out)
+void packet_encapsulate(const struct packet_plan *plan, const struct outer_plan *outer,
+			struct frame *out)
 {
 	size_t offset = packet_l3_offset(plan), inner_size;
 	bool is_ipv4 = outer->destination.family == 4;
@@ -323,10 +330,10 @@ void packet_encapsulate(const struct packet_plan *plan, const struct outer_plan 
 
 	packet_build(plan, &inner);
 	inner_size = inner.size - offset;
-	at = put_link(plan, outer->destination_mac, outer->source_mac, is_ipv4 ? TYPE_IPV4 : TYPE_IPV6,
-		      out->bytes);
-	at = is_ipv4 ? put_outer_ipv4(plan, outer, inner_size, at) :
-		       put_outer_ipv6(plan, outer, inner_size, at);
+	at = put_link(plan, outer->destination_mac, outer->source_mac,
+		      is_ipv4 ? TYPE_IPV4 : TYPE_IPV6, out->bytes);
+	at = is_ipv4 ? put_outer_ipv4(plan, outer, inner_size, at)
+		     : put_outer_ipv6(plan, outer, inner_size, at);
 	memcpy(at, inner.bytes + offset, inner_size);
 	out->size = at + inner_size - out->bytes;
 }

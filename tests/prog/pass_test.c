@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Promise 1: traffic that is not for a VIP is passed on untouched, never dropped, altered or answered. Each frame is
- * also counted under the reason that it should be.
+ * Promise 1: traffic that is not for a VIP is passed on untouched, never dropped, altered or
+ * answered. Each frame is also counted under the reason that it should be.
  */
 #include "lab.h"
 #include "oracle.h"
@@ -14,16 +14,16 @@
 #include <cmocka.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define OTHER4 "192.0.2.11"
-#define OTHER6 "2001:db8::11"
+#define OTHER4	     "192.0.2.11"
+#define OTHER6	     "2001:db8::11"
 
 static const char client4[] = "198.51.100.7", client6[] = "2001:db8:1:2:3::4";
 
 static struct packet_plan packet_to(bool is_vip, int family, uint8_t protocol)
 {
-	struct packet_plan plan = family == 4 ?
-					  packet_tcp(client4, 40000, is_vip ? LAB_VIP4 : OTHER4, 80) :
-					  packet_tcp(client6, 40000, is_vip ? LAB_VIP6 : OTHER6, 80);
+	struct packet_plan plan =
+		family == 4 ? packet_tcp(client4, 40000, is_vip ? LAB_VIP4 : OTHER4, 80)
+			    : packet_tcp(client6, 40000, is_vip ? LAB_VIP6 : OTHER6, 80);
 
 	plan.protocol = protocol;
 	if (protocol == IPPROTO_UDP)
@@ -87,8 +87,9 @@ static void promise_1_traffic_not_for_a_vip_is_passed_untouched(void **state)
 
 static void other_ethertypes_are_passed_untouched(void **state)
 {
-	static const uint16_t types[] = {TYPE_ARP, TYPE_LLDP, 0x8847, 0x8863, 0x8864, 0x9100, 0x88cc, 0x0026,
-					 0x05dc,   0x0000,    0xffff, 0x0801, 0x86de};
+	static const uint16_t types[] = {TYPE_ARP, TYPE_LLDP, 0x8847, 0x8863, 0x8864,
+					 0x9100,   0x88cc,    0x0026, 0x05dc, 0x0000,
+					 0xffff,   0x0801,    0x86de};
 	struct lab *lab = *state;
 	struct frame frame;
 	size_t i, payload;
@@ -116,14 +117,19 @@ static void other_protocols_are_passed_untouched(void **state)
 	publish_both(lab);
 	for (kind = 0; kind < 4; kind++) {
 		for (i = 0; i < COUNT(protocols); i++) {
-			struct packet_plan plan = packet_to(kind & 1, kind & 2 ? 4 : 6, protocols[i]);
+			struct packet_plan plan =
+				packet_to(kind & 1, kind & 2 ? 4 : 6, protocols[i]);
 
 			assert_plan_passed(lab, &plan, REASON_NOT_VIP);
 		}
-		/* Echo requests of either version, and an ICMP error: nothing of theirs is answered. */
+		/*
+		 * Echo requests of either version, and an ICMP error: nothing of theirs is
+		 * answered.
+		 */
 		for (i = 0; i < 256; i++) {
-			struct packet_plan plan = packet_to(kind & 1, kind & 2 ? 4 : 6,
-							    kind & 2 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+			struct packet_plan plan =
+				packet_to(kind & 1, kind & 2 ? 4 : 6,
+					  kind & 2 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 
 			plan.source_port = i << 8;
 			assert_plan_passed(lab, &plan, REASON_ICMP);
@@ -133,7 +139,8 @@ static void other_protocols_are_passed_untouched(void **state)
 
 static void check_fragments(struct lab *lab, struct packet_plan plan)
 {
-	static const uint16_t first_middle_last[] = {0x2000, 0x2001, 0x20b9, 0x0001, 0x00b9, 0x1fff, 0x3fff};
+	static const uint16_t first_middle_last[] = {0x2000, 0x2001, 0x20b9, 0x0001,
+						     0x00b9, 0x1fff, 0x3fff};
 	size_t i;
 
 	if (plan.source.family == 6) {
@@ -167,8 +174,9 @@ static void ipv4_options_of_others_are_passed_untouched(void **state)
 
 static void extension_headers_of_others_are_passed_untouched(void **state)
 {
-	static const uint8_t types[] = {IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_DSTOPTS, IPPROTO_AH, IPPROTO_MH,
-					IPPROTO_FRAGMENT /* atomic */};
+	static const uint8_t types[] = {IPPROTO_HOPOPTS, IPPROTO_ROUTING,
+					IPPROTO_DSTOPTS, IPPROTO_AH,
+					IPPROTO_MH,	 IPPROTO_FRAGMENT /* atomic */};
 	struct lab *lab = *state;
 	struct packet_plan plan = packet_to(false, 6, IPPROTO_TCP);
 	size_t i;
@@ -205,7 +213,8 @@ static void more_headers_than_are_parsed_are_passed_untouched(void **state)
 	for (kind = 0; kind < 2; kind++) {
 		plan = packet_to(kind, 6, IPPROTO_TCP);
 		memset(plan.extension_types, IPPROTO_DSTOPTS, sizeof(plan.extension_types));
-		for (plan.extensions = 7; plan.extensions <= PACKET_EXTENSIONS_MAX; plan.extensions++)
+		for (plan.extensions = 7; plan.extensions <= PACKET_EXTENSIONS_MAX;
+		     plan.extensions++)
 			assert_plan_passed(lab, &plan, REASON_UNSUPPORTED);
 	}
 }
@@ -241,7 +250,10 @@ static void packets_cut_off_anywhere_are_passed_untouched(void **state)
 	for_each_plan(*state, check_every_length_with_more_headers);
 }
 
-/* Lengths that IP gives: every one is wrong but the true one, and those that only leave padding behind. */
+/*
+ * Lengths that IP gives: every one is wrong but the true one, and those that only leave padding
+ * behind.
+ */
 static void check_every_stated_length(struct lab *lab, struct packet_plan plan)
 {
 	size_t l3 = packet_l3_offset(&plan), l4 = packet_l4_offset(&plan);
@@ -280,7 +292,8 @@ static void check_versions(struct lab *lab, struct packet_plan plan)
 
 	packet_build(&plan, &frame);
 	for (first = 0; first < 256; first++) {
-		bool is_wrong = plan.source.family == 4 ? first >> 4 != 4 || (first & 15) < 5 : first >> 4 != 6;
+		bool is_wrong = plan.source.family == 4 ? first >> 4 != 4 || (first & 15) < 5
+							: first >> 4 != 6;
 
 		frame.bytes[l3] = first;
 		if (is_wrong)
@@ -321,7 +334,8 @@ static void a_box_without_services_passes_everything_untouched(void **state)
 
 	lab_publish(lab);
 	for (kind = 0; kind < 8; kind++) {
-		struct packet_plan plan = packet_to(kind & 1, kind & 2 ? 4 : 6, kind & 4 ? IPPROTO_TCP : IPPROTO_UDP);
+		struct packet_plan plan =
+			packet_to(kind & 1, kind & 2 ? 4 : 6, kind & 4 ? IPPROTO_TCP : IPPROTO_UDP);
 
 		assert_plan_passed(lab, &plan, REASON_NOT_VIP);
 	}

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Promise 5: a packet sees exactly one view of its service, whole, and no swap loses or misroutes one. Two threads
- * send while the main one publishes. What each flow comes out as under either policy is recorded before, in peace;
- * the two differ in salt, shares, holdout, rings, backends and outer header, so that a packet that saw a part of
- * each comes out as neither.
+ * Promise 5: a packet sees exactly one view of its service, whole, and no swap loses or misroutes
+ * one. Two threads send while the main one publishes. What each flow comes out as under either
+ * policy is recorded before, in peace; the two differ in salt, shares, holdout, rings, backends and
+ * outer header, so that a packet that saw a part of each comes out as neither.
  */
 #include "lab.h"
 #include "oracle.h"
@@ -19,9 +19,9 @@
 
 #include <cmocka.h>
 
-#define FLOWS 512
-#define SENDERS 2
-#define SECONDS 2
+#define FLOWS	 512
+#define SENDERS	 2
+#define SECONDS	 2
 #define POLICIES 2
 
 struct sender {
@@ -69,11 +69,15 @@ static void senders_start(const struct lab *lab, struct sender senders[SENDERS])
 	atomic_store(&stop, false);
 	for (i = 0; i < SENDERS; i++) {
 		senders[i] = (struct sender){.lab = lab};
-		assert_int_equal(pthread_create(&senders[i].thread, NULL, send_packets, &senders[i]), 0);
+		assert_int_equal(
+			pthread_create(&senders[i].thread, NULL, send_packets, &senders[i]), 0);
 	}
 }
 
-/* All packets came out as one policy or the other, and of each there were some. Returns how many were dropped. */
+/*
+ * All packets came out as one policy or the other, and of each there were some. Returns how many
+ * were dropped.
+ */
 static uint64_t senders_finish(struct sender senders[SENDERS])
 {
 	uint64_t of_policy[POLICIES] = {0}, wrong = 0, dropped = 0;
@@ -97,8 +101,9 @@ static void build_flows(void)
 	size_t i;
 
 	for (i = 0; i < FLOWS; i++) {
-		struct packet_plan plan = i & 1 ? packet_tcp("2001:db8:1::1", 1024 + i, LAB_VIP6, 80) :
-						  packet_tcp("198.51.0.0", 1024 + i, LAB_VIP4, 80);
+		struct packet_plan plan =
+			i & 1 ? packet_tcp("2001:db8:1::1", 1024 + i, LAB_VIP6, 80)
+			      : packet_tcp("198.51.0.0", 1024 + i, LAB_VIP4, 80);
 
 		store16(plan.source.bytes + (i & 1 ? 6 : 2), i * 251);
 		packet_build(&plan, &flows[i]);
@@ -124,7 +129,8 @@ static void set_policy(struct lab_service *service, int number)
 			struct lab_backend *backend;
 
 			snprintf(address, sizeof(address), "10.%d.%zu.%zu", number, cohort, i);
-			backend = lab_add_backend(service, cohort, address, 100 - 7 * i, LAB_INGRESS);
+			backend =
+				lab_add_backend(service, cohort, address, 100 - 7 * i, LAB_INGRESS);
 			backend->hop.mac[3] = number;
 			backend->hop.source_mac[5] = number;
 			backend->hop.source4.bytes[3] = number;
@@ -140,7 +146,8 @@ static void record(const struct lab *lab, int policy)
 	for (i = 0; i < FLOWS; i++) {
 		lab_run(lab, &flows[i], &expected[policy][i]);
 		assert_int_equal(expected[policy][i].verdict, XDP_TX);
-		assert_int_equal(expected[policy][i].out.bytes[3], policy); /* of the backend's MAC */
+		assert_int_equal(expected[policy][i].out.bytes[3],
+				 policy); /* of the backend's MAC */
 	}
 }
 
@@ -191,7 +198,8 @@ static void show(struct lab *lab, uint32_t slot, const struct lab_image *image, 
 	struct publication *publication;
 
 	assert_int_equal(publication_begin(lab->datapath, &publication, lab->errors), 0);
-	assert_int_equal(publication_stage(publication, slot, "shop", &image->image, epoch, image->hops, lab->errors),
+	assert_int_equal(publication_stage(publication, slot, "shop", &image->image, epoch,
+					   image->hops, lab->errors),
 			 0);
 	assert_int_equal(publication_show(publication, lab->errors), 0);
 	publication_end(publication);
@@ -221,7 +229,8 @@ static void promise_5_one_store_swaps_the_view(void **state)
 	struct lab *lab = *state;
 	struct lab_image images[POLICIES];
 	struct lab_service *service = prepare(lab, images);
-	struct service_cell *cell = map_array(lab->datapath, MAP_CELLS, struct service_cell) + service->slot;
+	struct service_cell *cell =
+		map_array(lab->datapath, MAP_CELLS, struct service_cell) + service->slot;
 	uint64_t until = now_ns() + SECONDS * 1000000000ULL, swaps = 0;
 	struct sender senders[SENDERS];
 	uint32_t views[POLICIES];
@@ -240,7 +249,10 @@ static void promise_5_one_store_swaps_the_view(void **state)
 	release(images);
 }
 
-/* The VIPs go from one service to another and back, in a table full of others: one of the two always has them. */
+/*
+ * The VIPs go from one service to another and back, in a table full of others: one of the two
+ * always has them.
+ */
 static void promise_5_swapping_the_vip_table_loses_no_packet(void **state)
 {
 	struct lab *lab = *state;
@@ -394,14 +406,16 @@ static void kill_holds_for_every_packet_after_it(void **state)
 			assert_int_equal(lab_cohort_of(&run), 0);
 		}
 		assert_true(service_is_killed(lab->datapath, service->slot));
-		service_lift_kill(lab->datapath, service->slot, service_kills(lab->datapath, service->slot));
+		service_lift_kill(lab->datapath, service->slot,
+				  service_kills(lab->datapath, service->slot));
 	}
 	release(images);
 }
 
 static void what_does_not_fit_is_refused_and_changes_nothing(void **state)
 {
-	struct lab *lab = lab_open(lab_secret, (struct limits){.services = 4, .vips = 8, .backends = 16});
+	struct lab *lab =
+		lab_open(lab_secret, (struct limits){.services = 4, .vips = 8, .backends = 16});
 	struct lab_service *service = add_service(lab);
 	struct publication *publication;
 	struct lab_image image;
@@ -420,7 +434,9 @@ static void what_does_not_fit_is_refused_and_changes_nothing(void **state)
 	}
 	lab_compile(service, &image);
 	assert_int_equal(publication_begin(lab->datapath, &publication, lab->errors), 0);
-	assert_int_equal(publication_stage(publication, 0, "shop", &image.image, 2, image.hops, lab->errors), -28);
+	assert_int_equal(
+		publication_stage(publication, 0, "shop", &image.image, 2, image.hops, lab->errors),
+		-28);
 	assert_int_equal(errors_count(lab->errors), 1);
 	publication_end(publication);
 	lab_image_release(&image);
@@ -441,5 +457,6 @@ int main(void)
 		lab_test(what_does_not_fit_is_refused_and_changes_nothing),
 	};
 
-	return cmocka_run_group_tests_name("prog/publish", tests, lab_setup_group, lab_teardown_group);
+	return cmocka_run_group_tests_name("prog/publish", tests, lab_setup_group,
+					   lab_teardown_group);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Services of a lab: described, compiled and published, with numbers that follow from their places. */
+/* Services of a lab: described, compiled and published, with numbers that follow from their places.
+ */
 #include "lab.h"
 
 #include <netinet/in.h>
@@ -24,7 +25,8 @@ static void *grown(void *array, size_t count, size_t size)
 
 struct lab_service *lab_add_service(struct lab *lab, const char *name, enum steer_method steer)
 {
-	static const char *const cohort_names[COHORTS_MAX] = {"stable", "canary", "canary-b", "canary-c"};
+	static const char *const cohort_names[COHORTS_MAX] = {"stable", "canary", "canary-b",
+							      "canary-c"};
 	struct lab_service *service = calloc(1, sizeof(*service));
 	size_t i;
 
@@ -124,7 +126,8 @@ struct lab_service *lab_add_usual(struct lab *lab, enum steer_method steer, int 
 	lab_add_vip(service, "[" LAB_VIP6 "]:80/tcp");
 	lab_add_vip(service, "[" LAB_VIP6 "]:53/udp");
 	for (cohort = 0; cohort < 2; cohort++) {
-		snprintf(address, sizeof(address), family == 4 ? "10.0.%zu.11" : "fd00:%zu::11", cohort);
+		snprintf(address, sizeof(address), family == 4 ? "10.0.%zu.11" : "fd00:%zu::11",
+			 cohort);
 		lab_add_backend(service, cohort, address, 100, LAB_INGRESS);
 	}
 	return service;
@@ -230,8 +233,9 @@ void lab_publish(struct lab *lab)
 		struct lab_image image;
 
 		lab_compile(service, &image);
-		check(lab, publication_stage(publication, service->slot, service->service.name,
-					     &image.image, service->epoch++, image.hops, lab->errors));
+		check(lab,
+		      publication_stage(publication, service->slot, service->service.name,
+					&image.image, service->epoch++, image.hops, lab->errors));
 		lab_image_release(&image);
 	}
 	for (; i < lab->published; i++)

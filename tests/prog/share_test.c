@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Shares, through the loaded program: who is in a canary, exactly, and who moves when a share does. */
+/* Shares, through the loaded program: who is in a canary, exactly, and who moves when a share does.
+ */
 #include "lab.h"
 #include "oracle.h"
 
@@ -11,16 +12,16 @@
 #include <cmocka.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define CLIENTS 3000
-#define SALT "shop/v1"
+#define CLIENTS	     3000
+#define SALT	     "shop/v1"
 
 static const uint8_t secret_bytes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 /* Client @number: neighbours, every second IPv6. */
 static struct packet_plan packet_from(unsigned int number)
 {
-	struct packet_plan plan = number & 1 ? packet_tcp("2001:db8:1::1", 40000, LAB_VIP6, 80) :
-					       packet_tcp("198.51.0.0", 40000, LAB_VIP4, 80);
+	struct packet_plan plan = number & 1 ? packet_tcp("2001:db8:1::1", 40000, LAB_VIP6, 80)
+					     : packet_tcp("198.51.0.0", 40000, LAB_VIP4, 80);
 
 	/* Bytes that default prefixes keep. */
 	store16(plan.source.bytes + (number & 1 ? 6 : 2), number);
@@ -66,7 +67,8 @@ static struct lab_service *add_service(struct lab *lab, size_t cohorts)
 
 static void promise_3_raising_a_share_only_moves_clients_from_control_into_that_canary(void **state)
 {
-	static const uint32_t shares[] = {0, 1, 2, 10000, 50000, 50001, 250000, 500000, 999999, 1000000};
+	static const uint32_t shares[] = {0,	 1,	 2,	 10000,	 50000,
+					  50001, 250000, 500000, 999999, 1000000};
 	struct lab *lab = *state;
 	struct lab_service *service = add_service(lab, 2);
 	static int8_t before[CLIENTS], after[CLIENTS];
@@ -82,7 +84,8 @@ static void promise_3_raising_a_share_only_moves_clients_from_control_into_that_
 			assert_true(!step || after[i] >= before[i]);
 		}
 		/* Six standard deviations of a binomial distribution around the share. */
-		assert_true(labs((long)inside * 1000 - (long)shares[step] * CLIENTS / 1000) < 6 * 28 * 1000);
+		assert_true(labs((long)inside * 1000 - (long)shares[step] * CLIENTS / 1000) <
+			    6 * 28 * 1000);
 		memcpy(before, after, sizeof(before));
 	}
 	for (step = COUNT(shares); step-- > 0;) {
@@ -127,7 +130,8 @@ static uint64_t salt_for(uint64_t token, uint32_t hash)
 
 static void promise_3_a_share_ends_at_its_very_hash(void **state)
 {
-	static const uint32_t shares[] = {1, 2, 3, 999, 60341, 333333, 500000, 999998, 999999, 1000000};
+	static const uint32_t shares[] = {1,	  2,	  3,	  999,	  60341,
+					  333333, 500000, 999998, 999999, 1000000};
 	struct lab *lab = *state;
 	struct lab_service *service = add_service(lab, 2);
 	struct packet_plan plan = packet_from(7);
@@ -207,7 +211,8 @@ static void promise_4_changing_one_share_moves_nobody_between_two_others(void **
 
 static void several_canaries_have_what_the_text_gives_them(void **state)
 {
-	struct oracle_slot slots[3] = {{0, 100000, 70000}, {100000, 300001, 300001}, {400001, 599999, 1}};
+	struct oracle_slot slots[3] = {
+		{0, 100000, 70000}, {100000, 300001, 300001}, {400001, 599999, 1}};
 	struct lab *lab = *state;
 	struct lab_service *service = add_service(lab, 4);
 	unsigned int i, round;
@@ -222,7 +227,8 @@ static void several_canaries_have_what_the_text_gives_them(void **state)
 		for (i = 0; i < CLIENTS; i++) {
 			struct packet_plan plan = packet_from(i);
 
-			assert_int_equal(cohort_of(lab, &plan), oracle_cohort(hash_of(&plan), slots, 3));
+			assert_int_equal(cohort_of(lab, &plan),
+					 oracle_cohort(hash_of(&plan), slots, 3));
 		}
 		slots[round].share = round == 2 ? 599999 : 0;
 	}
@@ -232,7 +238,8 @@ static void promise_2_boxes_that_share_the_secret_agree(void **state)
 {
 	struct siphash_key other_secret = {.k0 = 1, .k1 = 2};
 	const struct limits limits = {.services = 16, .vips = 64, .backends = 1024};
-	struct lab *boxes[3] = {*state, lab_open(lab_secret, limits), lab_open(other_secret, limits)};
+	struct lab *boxes[3] = {*state, lab_open(lab_secret, limits),
+				lab_open(other_secret, limits)};
 	unsigned int i, box, differ = 0;
 
 	for (box = 0; box < 3; box++) {
@@ -275,7 +282,8 @@ static void promise_2_a_cohort_outlives_everything_but_the_salt(void **state)
 	lab_publish(lab);
 	cohorts_of_all(lab, before);
 	program = lab->program; /* a program anew, as after a restart */
-	assert_int_equal(program_load(lab->datapath, lab_secret, 0, false, &lab->program, lab->errors), 0);
+	assert_int_equal(
+		program_load(lab->datapath, lab_secret, 0, false, &lab->program, lab->errors), 0);
 	program_free(program);
 	lab_add_backend(service, 0, "10.0.0.77", 100, LAB_INGRESS);
 	service->service.holdout_ppm = 0;
@@ -295,7 +303,8 @@ static void promise_2_a_cohort_outlives_everything_but_the_salt(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		lab_test(promise_3_raising_a_share_only_moves_clients_from_control_into_that_canary),
+		lab_test(
+			promise_3_raising_a_share_only_moves_clients_from_control_into_that_canary),
 		lab_test(promise_3_no_share_and_the_whole_are_exact),
 		lab_test(promise_3_a_share_ends_at_its_very_hash),
 		lab_test(promise_3_one_ppm_is_one_step),
@@ -305,5 +314,6 @@ int main(void)
 		lab_test(promise_2_a_cohort_outlives_everything_but_the_salt),
 	};
 
-	return cmocka_run_group_tests_name("prog/share", tests, lab_setup_group, lab_teardown_group);
+	return cmocka_run_group_tests_name("prog/share", tests, lab_setup_group,
+					   lab_teardown_group);
 }

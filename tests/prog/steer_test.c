@@ -16,12 +16,13 @@ static const char client4[] = "198.51.100.7", client6[] = "2001:db8:1:2:3::4";
 
 static struct packet_plan packet_of(int family)
 {
-	return family == 4 ? packet_tcp(client4, 40000, LAB_VIP4, PORT) :
-			     packet_tcp(client6, 40000, LAB_VIP6, PORT);
+	return family == 4 ? packet_tcp(client4, 40000, LAB_VIP4, PORT)
+			   : packet_tcp(client6, 40000, LAB_VIP6, PORT);
 }
 
 /* One service whose control alone has clients, its backend of @family behind interface @egress. */
-static struct lab_service *publish_one(struct lab *lab, enum steer_method steer, int family, uint32_t egress)
+static struct lab_service *publish_one(struct lab *lab, enum steer_method steer, int family,
+				       uint32_t egress)
 {
 	struct lab_service *service = lab_add_usual(lab, steer, family);
 
@@ -30,12 +31,14 @@ static struct lab_service *publish_one(struct lab *lab, enum steer_method steer,
 	return service;
 }
 
-static struct outer_plan outer_of(const struct lab_service *service, const struct frame *actual, size_t l3)
+static struct outer_plan outer_of(const struct lab_service *service, const struct frame *actual,
+				  size_t l3)
 {
 	const struct lab_backend *backend = &service->backends[0][0];
 	struct outer_plan outer = {
 		.destination = backend->backend.address,
-		.source = backend->backend.address.family == 4 ? backend->hop.source4 : backend->hop.source6,
+		.source = backend->backend.address.family == 4 ? backend->hop.source4
+							       : backend->hop.source6,
 		.ttl = service->service.encap_ttl,
 	};
 
@@ -53,7 +56,8 @@ static void assert_frames_equal(const struct frame *actual, const struct frame *
 	assert_memory_equal(actual->bytes, expected->bytes, expected->size);
 }
 
-static void assert_steered(struct lab *lab, const struct lab_service *service, const struct packet_plan *plan)
+static void assert_steered(struct lab *lab, const struct lab_service *service,
+			   const struct packet_plan *plan)
 {
 	bool elsewhere = service->backends[0][0].hop.ifindex != lab->ingress;
 	struct frame expected;
@@ -150,8 +154,8 @@ static void options_and_extension_headers_travel_inside(void **state)
 {
 	struct lab *lab = *state;
 	const struct lab_service *service = publish_one(lab, STEER_IPIP, 4, LAB_INGRESS);
-	const uint8_t types[] = {IPPROTO_HOPOPTS, IPPROTO_DSTOPTS, IPPROTO_ROUTING, IPPROTO_AH,
-				 IPPROTO_FRAGMENT, IPPROTO_DSTOPTS};
+	const uint8_t types[] = {IPPROTO_HOPOPTS, IPPROTO_DSTOPTS,  IPPROTO_ROUTING,
+				 IPPROTO_AH,	  IPPROTO_FRAGMENT, IPPROTO_DSTOPTS};
 	struct packet_plan plan = packet_of(4);
 
 	for (plan.options = 4; plan.options <= 40; plan.options += 4)
@@ -239,7 +243,8 @@ static void the_flow_label_is_the_flows(void **state)
 		labels += !seen[label];
 		seen[label] = true;
 	}
-	/* Of 1000 random 20-bit numbers 0.5 pairs are equal on average; more than 10: 1 in 10^10. */
+	/* Of 1000 random 20-bit numbers 0.5 pairs are equal on average; more than 10: 1 in 10^10.
+	 */
 	assert_in_range(labels, 990, 1000);
 }
 
@@ -258,5 +263,6 @@ int main(void)
 		lab_test(the_flow_label_is_the_flows),
 	};
 
-	return cmocka_run_group_tests_name("prog/steer", tests, lab_setup_group, lab_teardown_group);
+	return cmocka_run_group_tests_name("prog/steer", tests, lab_setup_group,
+					   lab_teardown_group);
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Packets that do not fit their tunnel: answered with the right ICMP where an answer is owed, at a limited rate. */
+/*
+ * Packets that do not fit their tunnel: answered with the right ICMP where an answer is owed, at a
+ * limited rate.
+ */
 #include "lab.h"
 
 #include <netinet/in.h>
@@ -11,14 +14,15 @@
 
 #include <cmocka.h>
 
-#define MTU 1500
-#define QUOTE 512
+#define MTU	       1500
+#define QUOTE	       512
 #define ANSWERS_A_TICK 4
 
 static struct packet_plan packet_of_ip_size(int family, size_t size)
 {
-	struct packet_plan plan = family == 4 ? packet_tcp("198.51.100.7", 40000, LAB_VIP4, 80) :
-						packet_tcp("2001:db8:1:2:3::4", 40000, LAB_VIP6, 80);
+	struct packet_plan plan = family == 4
+					  ? packet_tcp("198.51.100.7", 40000, LAB_VIP4, 80)
+					  : packet_tcp("2001:db8:1:2:3::4", 40000, LAB_VIP6, 80);
 
 	plan.payload = size - (family == 4 ? 40 : 60);
 	return plan;
@@ -82,8 +86,9 @@ static void expect_answer(const struct packet_plan *plan, uint32_t mtu, struct f
 		memcpy(ip + 8, plan->destination.bytes, 16);
 		memcpy(ip + 24, plan->source.bytes, 16);
 		icmp[0] = 2; /* packet too big */
-		store16(icmp + 2, packet_checksum(icmp, 8 + QUOTE,
-						  packet_pseudo_sum(ip + 8, 8 + QUOTE, IPPROTO_ICMPV6)));
+		store16(icmp + 2,
+			packet_checksum(icmp, 8 + QUOTE,
+					packet_pseudo_sum(ip + 8, 8 + QUOTE, IPPROTO_ICMPV6)));
 	}
 }
 
@@ -263,5 +268,6 @@ int main(void)
 		lab_test(without_headroom_the_packet_is_dropped),
 	};
 
-	return cmocka_run_group_tests_name("prog/too_big", tests, lab_setup_group, lab_teardown_group);
+	return cmocka_run_group_tests_name("prog/too_big", tests, lab_setup_group,
+					   lab_teardown_group);
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Which service a packet is for: every VIP is found, nothing near it is, and an exact port beats any. */
+/*
+ * Which service a packet is for: every VIP is found, nothing near it is, and an exact port beats
+ * any.
+ */
 #include "lab.h"
 #include "oracle.h"
 
@@ -12,7 +15,7 @@
 
 #include <cmocka.h>
 
-#define MANY 8192
+#define MANY	   8192
 #define NO_SERVICE (-1)
 
 /* The slot of the service that the packet is for, or NO_SERVICE; the explaining program tells. */
@@ -30,8 +33,8 @@ static struct packet_plan packet_to(const char *address, uint16_t port, uint8_t 
 {
 	const char *client = strchr(address, ':') ? "2001:db8:1::1" : "198.51.100.7";
 
-	return protocol == IPPROTO_TCP ? packet_tcp(client, 40000, address, port) :
-					 packet_udp(client, 40000, address, port);
+	return protocol == IPPROTO_TCP ? packet_tcp(client, 40000, address, port)
+				       : packet_udp(client, 40000, address, port);
 }
 
 static int service_at(struct lab *lab, const char *address, uint16_t port, uint8_t protocol)
@@ -48,7 +51,8 @@ static void add_services(struct lab *lab, size_t count)
 
 	while (lab->services_count < count) {
 		snprintf(name, sizeof(name), "service-%zu", lab->services_count);
-		lab_add_backend(lab_add_service(lab, name, STEER_L2), 0, "10.0.0.1", 100, LAB_INGRESS);
+		lab_add_backend(lab_add_service(lab, name, STEER_L2), 0, "10.0.0.1", 100,
+				LAB_INGRESS);
 	}
 }
 
@@ -122,8 +126,8 @@ static void vip_number(unsigned int number, struct vip *vip)
 
 static struct packet_plan packet_to_vip(const struct vip *vip)
 {
-	struct packet_plan plan = packet_to(vip->address.family == 4 ? "192.0.2.1" : "2001:db8::1", vip->port,
-					    vip->protocol);
+	struct packet_plan plan = packet_to(vip->address.family == 4 ? "192.0.2.1" : "2001:db8::1",
+					    vip->port, vip->protocol);
 
 	plan.destination = vip->address;
 	return plan;
@@ -136,7 +140,8 @@ static int compare_vips(const void *left, const void *right)
 
 static void eight_thousand_vips_are_all_found_and_nothing_near_them_is(void **state)
 {
-	struct lab *lab = lab_open(lab_secret, (struct limits){.services = 1024, .vips = MANY, .backends = 4096});
+	struct lab *lab = lab_open(
+		lab_secret, (struct limits){.services = 1024, .vips = MANY, .backends = 4096});
 	struct oracle_random random = oracle_seed(__func__);
 	static struct vip vips[MANY], sorted[MANY];
 	unsigned int i, near = 0;
@@ -147,7 +152,8 @@ static void eight_thousand_vips_are_all_found_and_nothing_near_them_is(void **st
 		struct service *service = &lab->services[i % 1024]->service;
 
 		vip_number(i, &vips[i]);
-		service->vips = realloc(service->vips, (service->vips_count + 1) * sizeof(*service->vips));
+		service->vips =
+			realloc(service->vips, (service->vips_count + 1) * sizeof(*service->vips));
 		service->vips[service->vips_count++] = vips[i];
 	}
 	memcpy(sorted, vips, sizeof(vips));
@@ -167,7 +173,8 @@ static void eight_thousand_vips_are_all_found_and_nothing_near_them_is(void **st
 			other.protocol = other.protocol == IPPROTO_TCP ? IPPROTO_UDP : IPPROTO_TCP;
 			break;
 		default:
-			other.address.bytes[oracle_next(&random) % size] ^= 1 << oracle_next(&random) % 8;
+			other.address.bytes[oracle_next(&random) % size] ^=
+				1 << oracle_next(&random) % 8;
 		}
 		if (bsearch(&other, sorted, MANY, sizeof(*sorted), compare_vips))
 			continue;
@@ -199,7 +206,8 @@ static void an_overflowing_bucket_goes_on_in_the_next(void **state)
 		if (vip.address.family == 4)
 			high = 0, low &= UINT32_MAX;
 		if (number & 2 ||
-		    vip_bucket_of(vip_hash(high, low, vip.port, vip.address.family == 4 ? VIP_UDP4 : VIP_UDP6, 0),
+		    vip_bucket_of(vip_hash(high, low, vip.port,
+					   vip.address.family == 4 ? VIP_UDP4 : VIP_UDP6, 0),
 				  buckets) != wanted)
 			continue;
 		chosen[count++] = vip;
@@ -236,7 +244,8 @@ static void the_last_bucket_overflows_into_the_first(void **state)
 
 		vip_number(number, &vip);
 		address_words(&vip.address, &high, &low);
-		if (vip_bucket_of(vip_hash(0, low & UINT32_MAX, vip.port, VIP_UDP4, 0), buckets) != buckets - 1)
+		if (vip_bucket_of(vip_hash(0, low & UINT32_MAX, vip.port, VIP_UDP4, 0), buckets) !=
+		    buckets - 1)
 			continue;
 		chosen[count++] = vip;
 		lab_add_vip(lab->services[0], vip_format(&vip, text));
@@ -246,6 +255,63 @@ static void the_last_bucket_overflows_into_the_first(void **state)
 		struct packet_plan plan = packet_to_vip(&chosen[i]);
 
 		assert_int_equal(service_of(lab, &plan), 0);
+	}
+}
+
+/* Newton: each round doubles the low bits that are right. */
+static uint64_t inverse(uint64_t odd)
+{
+	uint64_t x = odd;
+	int i;
+
+	for (i = 0; i < 6; i++)
+		x *= 2 - odd * x;
+	return x;
+}
+
+/* The low half with which an address of @high has the hash of another. */
+static uint64_t low_of_hash(uint64_t hash, uint64_t high, uint16_t port, uint8_t seed)
+{
+	uint64_t multiplier = vip_hash(0, 1, 0, VIP_EMPTY, seed);
+
+	return (hash ^ vip_hash(high, 0, port, VIP_TCP6, seed)) * inverse(multiplier);
+}
+
+/*
+ * The tag that a cell has of an IPv6 VIP is not all of it: strangers made to have the same are told
+ * apart.
+ */
+static void a_stranger_with_the_hash_of_a_vip_is_none(void **state)
+{
+	static const struct {
+		uint64_t high;
+		uint16_t port;
+	} strangers[] = {{1, 443}, {0, 444}, {0, 0}, {1ULL << 63, 443}, {0x0100, 442}};
+	struct lab *lab = *state;
+	struct packet_plan plan = packet_to("2001:db8:77::5", 443, IPPROTO_TCP);
+	uint64_t high, low, hash;
+	uint8_t seed;
+	size_t i;
+
+	add_services(lab, 1);
+	lab_add_vip(lab->services[0], "[2001:db8:77::5]:443/tcp");
+	lab_publish(lab);
+	seed = datapath_box(lab->datapath)->vips >> VIPS_SEED_SHIFT;
+	address_words(&plan.destination, &high, &low);
+	hash = vip_hash(high, low, 443, VIP_TCP6, seed);
+	assert_int_equal(service_of(lab, &plan), 0);
+	for (i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++) {
+		uint64_t other_high = high ^ strangers[i].high;
+		uint64_t other_low = low_of_hash(hash, other_high, strangers[i].port, seed);
+
+		assert_true(vip_hash(other_high, other_low, strangers[i].port, VIP_TCP6, seed) ==
+			    hash);
+		store32(plan.destination.bytes, other_high >> 32);
+		store32(plan.destination.bytes + 4, other_high);
+		store32(plan.destination.bytes + 8, other_low >> 32);
+		store32(plan.destination.bytes + 12, other_low);
+		plan.destination_port = strangers[i].port;
+		assert_int_equal(service_of(lab, &plan), NO_SERVICE);
 	}
 }
 
@@ -283,6 +349,7 @@ int main(void)
 		lab_test(eight_thousand_vips_are_all_found_and_nothing_near_them_is),
 		lab_test(an_overflowing_bucket_goes_on_in_the_next),
 		lab_test(the_last_bucket_overflows_into_the_first),
+		lab_test(a_stranger_with_the_hash_of_a_vip_is_none),
 		lab_test(a_vip_that_is_taken_away_is_no_longer_served),
 	};
 

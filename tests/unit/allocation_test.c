@@ -46,7 +46,8 @@ static int text_says(uint64_t hash, uint32_t start, uint32_t width, uint32_t sha
 
 static void an_interval_holds_its_share_and_no_hash_more(void **state)
 {
-	static const uint32_t ppms[] = {0, 1, 2, 333333, 333334, 500000, 666666, 999998, 999999, 1000000};
+	static const uint32_t ppms[] = {0,	1,	2,	333333, 333334,
+					500000, 666666, 999998, 999999, 1000000};
 	size_t s, w, h, e;
 
 	(void)state;
@@ -54,8 +55,8 @@ static void an_interval_holds_its_share_and_no_hash_more(void **state)
 		for (w = 0; w < 10; w++)
 			for (h = 0; h < 10; h++) {
 				uint32_t start = ppms[s], width = ppms[w], share = ppms[h];
-				uint64_t edges[] = {0, threshold(start), threshold(share), threshold(start) + threshold(share),
-						    SPACE - 1};
+				uint64_t edges[] = {0, threshold(start), threshold(share),
+						    threshold(start) + threshold(share), SPACE - 1};
 				struct interval interval;
 				int is_live;
 
@@ -97,10 +98,10 @@ static void three_canaries_side_by_side_never_share_a_client(void **state)
 	for (i = 0; i < 3; i++)
 		assert_true(share_interval(i * third, third, third, &rule.canaries[i].current));
 	for (hash = 0; hash < SPACE; hash += 65521) {
-		uint32_t expected = hash < threshold(third)	? 1 :
-				    hash < threshold(2 * third) ? 2 :
-				    hash < threshold(3 * third) ? 3 :
-								  0;
+		uint32_t expected = hash < threshold(third)	  ? 1
+				    : hash < threshold(2 * third) ? 2
+				    : hash < threshold(3 * third) ? 3
+								  : 0;
 
 		assert_int_equal(rule_cohort(&rule, hash), expected);
 	}

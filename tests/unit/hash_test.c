@@ -42,14 +42,15 @@ static FILE *start_python(uint32_t seed)
 {
 	char command[512];
 
-	snprintf(command, sizeof(command),
-		 "PYTHONHASHSEED=%u python3 -c '"
-		 "import sys\n"
-		 "if sys.hash_info.algorithm == \"siphash13\":\n"
-		 "  for n in range(1, 256):\n"
-		 "    print(hash(bytes((i * 167 + n * 13) & 255 for i in range(n))) & (1 << 64) - 1)"
-		 "' 2>/dev/null",
-		 seed);
+	snprintf(
+		command, sizeof(command),
+		"PYTHONHASHSEED=%u python3 -c '"
+		"import sys\n"
+		"if sys.hash_info.algorithm == \"siphash13\":\n"
+		"  for n in range(1, 256):\n"
+		"    print(hash(bytes((i * 167 + n * 13) & 255 for i in range(n))) & (1 << 64) - 1)"
+		"' 2>/dev/null",
+		seed);
 	return popen(command, "r");
 }
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Pins as ranges against the plain meaning: of all pins that hold a client the longest, of two alike the later. */
+/*
+ * Pins as ranges against the plain meaning: of all pins that hold a client the longest, of two
+ * alike the later.
+ */
 #include "policy/pin_ranges.h"
 
 #include <setjmp.h>
@@ -50,13 +53,15 @@ static const struct pin *longest(const struct pin *pins, size_t count, const str
 	size_t i;
 
 	for (i = 0; i < count; i++)
-		if (holds(&pins[i].client, client) && (!found || pins[i].client.length >= found->client.length))
+		if (holds(&pins[i].client, client) &&
+		    (!found || pins[i].client.length >= found->client.length))
 			found = &pins[i];
 	return found;
 }
 
 /* The last range that starts at or below the client, one by one. */
-static const struct pin_range *range_of(const struct pin_range *ranges, size_t count, const struct address *client)
+static const struct pin_range *range_of(const struct pin_range *ranges, size_t count,
+					const struct address *client)
 {
 	uint64_t high, low;
 	size_t i;
@@ -81,8 +86,8 @@ static struct address unmapped(const struct address *address)
 	return ipv4;
 }
 
-static void assert_same(const struct pin *pins, size_t count, const struct pin_range *ranges, size_t ranges_count,
-			const struct address *at)
+static void assert_same(const struct pin *pins, size_t count, const struct pin_range *ranges,
+			size_t ranges_count, const struct address *at)
 {
 	const struct address client = unmapped(at);
 	const struct pin_range *range = range_of(ranges, ranges_count, &client);
@@ -110,8 +115,8 @@ static struct prefix random_prefix(void)
 }
 
 /* The client at, below and above one end of a prefix. */
-static void check_around(const struct pin *pins, size_t count, const struct pin_range *ranges, size_t ranges_count,
-			 const struct prefix *prefix, bool at_end)
+static void check_around(const struct pin *pins, size_t count, const struct pin_range *ranges,
+			 size_t ranges_count, const struct prefix *prefix, bool at_end)
 {
 	unsigned int bits = prefix->address.family == 4 ? 32 : 128, bit;
 	struct address client = prefix->address;
@@ -153,7 +158,8 @@ static void ranges_say_what_the_longest_pin_says(void **state)
 		assert_true(!ranges[0].high && !ranges[0].low);
 		for (i = 1; i < ranges_count; i++)
 			assert_true(ranges[i - 1].high < ranges[i].high ||
-				    (ranges[i - 1].high == ranges[i].high && ranges[i - 1].low < ranges[i].low));
+				    (ranges[i - 1].high == ranges[i].high &&
+				     ranges[i - 1].low < ranges[i].low));
 		for (i = 0; i < count; i++) {
 			check_around(pins, count, ranges, ranges_count, &pins[i].client, false);
 			check_around(pins, count, ranges, ranges_count, &pins[i].client, true);
@@ -162,7 +168,10 @@ static void ranges_say_what_the_longest_pin_says(void **state)
 	}
 }
 
-/* The deepest nesting there is: a prefix of every length, each with another cohort than the one around it. */
+/*
+ * The deepest nesting there is: a prefix of every length, each with another cohort than the one
+ * around it.
+ */
 static void prefixes_nest_to_the_last_bit(void **state)
 {
 	struct pin pins[129 + 33];
@@ -172,7 +181,8 @@ static void prefixes_nest_to_the_last_bit(void **state)
 	(void)state;
 	for (i = 0; i < 129 + 33; i++)
 		pins[i] = (struct pin){
-			.client = {.address.family = i < 129 ? 6 : 4, .length = i < 129 ? i : i - 129},
+			.client = {.address.family = i < 129 ? 6 : 4,
+				   .length = i < 129 ? i : i - 129},
 			.cohort = i % 3,
 			.expires = PIN_FOREVER,
 		};
@@ -199,7 +209,8 @@ static void ipv4_clients_are_in_no_prefix_of_ipv6(void **state)
 {
 	struct pin pins[2] = {{.client.address.family = 6, .cohort = 1, .expires = PIN_FOREVER},
 			      {.client.address.family = 4, .cohort = 2, .expires = PIN_FOREVER}};
-	struct address client4 = {.family = 4, .bytes = {198, 51, 100, 7}}, client6 = {.family = 6, .bytes = {0x20}};
+	struct address client4 = {.family = 4, .bytes = {198, 51, 100, 7}},
+		       client6 = {.family = 6, .bytes = {0x20}};
 	struct pin_range *ranges;
 	size_t count;
 

@@ -58,7 +58,8 @@ static void count_slots(const uint32_t *slots, size_t size, size_t counts[MEMBER
 	memset(counts, 0, MEMBERS_MAX * sizeof(*counts));
 	for (i = 0; i < size; i++) {
 		assert_in_range(slots[i] & SLOT_NOW_MASK, 0, MEMBERS_MAX - 1);
-		assert_int_equal(slots[i], ring_slot(slots[i] & SLOT_NOW_MASK)); /* calm: origin is now */
+		assert_int_equal(slots[i],
+				 ring_slot(slots[i] & SLOT_NOW_MASK)); /* calm: origin is now */
 		counts[slots[i] & SLOT_NOW_MASK]++;
 	}
 }
@@ -67,7 +68,8 @@ static void sizes_follow_the_number_of_members(void **state)
 {
 	static const struct {
 		size_t members, size;
-	} cases[] = {{0, 0}, {1, 1}, {2, 1024}, {10, 1024}, {11, 2048}, {20, 2048}, {21, 4096}, {400, 65536}};
+	} cases[] = {{0, 0},	 {1, 1},     {2, 1024},	 {10, 1024},
+		     {11, 2048}, {20, 2048}, {21, 4096}, {400, 65536}};
 	struct ring_member members[MEMBERS_MAX];
 	size_t i, j;
 
@@ -93,7 +95,8 @@ static void check_quotas(const struct ring_member *members, size_t count)
 	for (i = 0; i < count; i++)
 		below_one += members[i].weight && size * members[i].weight < sum;
 	for (i = 0; i < count; i++) {
-		double part = sum ? (double)size * members[i].weight / sum : 0, got = counts[members[i].number];
+		double part = sum ? (double)size * members[i].weight / sum : 0,
+		       got = counts[members[i].number];
 
 		if (!members[i].weight)
 			assert_true(got == 0);
@@ -115,7 +118,8 @@ static void weights_are_exact_to_a_slot(void **state)
 	for (round = 0; round < 60; round++) {
 		count = 1 + random_below(round < 50 ? 40 : MEMBERS_MAX);
 		for (i = 0; i < count; i++)
-			members[i] = member(i, random_below(4) ? random_below(1001) : random_below(3));
+			members[i] =
+				member(i, random_below(4) ? random_below(1001) : random_below(3));
 		check_quotas(members, count);
 	}
 }
@@ -195,7 +199,8 @@ static void a_weight_of_zero_is_as_if_it_were_not_there(void **state)
 	free(without);
 }
 
-/* Slots of members that stay which change hands when one of @count leaves, in parts of a thousand. */
+/* Slots of members that stay which change hands when one of @count leaves, in parts of a thousand.
+ */
 static size_t disruption(size_t count, size_t leaves)
 {
 	struct ring_member members[MEMBERS_MAX];

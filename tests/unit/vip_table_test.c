@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#define VIPS 8192
+#define VIPS	  8192
 #define NOT_FOUND UINT32_MAX
 
 struct table {
@@ -58,7 +58,8 @@ static struct vip random_vip(void)
 
 static bool same_vip(const struct vip *a, const struct vip *b)
 {
-	return a->port == b->port && a->protocol == b->protocol && address_equal(&a->address, &b->address);
+	return a->port == b->port && a->protocol == b->protocol &&
+	       address_equal(&a->address, &b->address);
 }
 
 static uint32_t search_list(const struct vip_entry *entries, size_t count, const struct vip *vip)
@@ -71,23 +72,29 @@ static uint32_t search_list(const struct vip_entry *entries, size_t count, const
 	return NOT_FOUND;
 }
 
-static uint32_t search_bucket(const struct table *table, uint32_t index, uint64_t want, const struct vip *vip)
+static uint32_t search_bucket(const struct table *table, uint32_t index, uint64_t want,
+			      const struct vip *vip)
 {
-	const uint64_t *cells = (const uint64_t *)table->buckets[index & (table->bucket_count - 1)].cells;
+	const uint64_t *cells =
+		(const uint64_t *)table->buckets[index & (table->bucket_count - 1)].cells;
 	uint64_t high, low;
 	int i;
 
 	address_words(&vip->address, &high, &low);
 	for (i = 0; i < VIP_BUCKET_CELLS; i++) {
-		const struct vip6 *vip6 = &table->vips6[(cells[i] >> VIP_CELL_PORT_SHIFT) % VIPS]; /* of IPv4: any */
+		const struct vip6 *vip6 =
+			&table->vips6[(cells[i] >> VIP_CELL_PORT_SHIFT) % VIPS]; /* of IPv4: any */
 
 		if (((cells[i] ^ want) >> VIP_CELL_KIND_SHIFT & VIP_CELL_KIND_MASK))
 			continue;
 		if (vip->address.family == 4 && !((cells[i] ^ want) >> VIP_CELL_PORT_SHIFT))
 			return cells[i] & VIP_CELL_SERVICE_MASK;
-		if (vip->address.family == 6 && !((cells[i] ^ want) >> 32)) /* the only cell of this tag */
-			return vip6->address_high == high && vip6->address_low == low && vip6->port == vip->port ?
-				       cells[i] & VIP_CELL_SERVICE_MASK : NOT_FOUND;
+		if (vip->address.family == 6 &&
+		    !((cells[i] ^ want) >> 32)) /* the only cell of this tag */
+			return vip6->address_high == high && vip6->address_low == low &&
+					       vip6->port == vip->port
+				       ? cells[i] & VIP_CELL_SERVICE_MASK
+				       : NOT_FOUND;
 	}
 	return NOT_FOUND;
 }
@@ -95,7 +102,8 @@ static uint32_t search_bucket(const struct table *table, uint32_t index, uint64_
 static uint32_t search_table(const struct table *table, const struct vip *vip)
 {
 	bool udp = vip->protocol == IPPROTO_UDP;
-	enum vip_kind kind = vip->address.family == 4 ? (udp ? VIP_UDP4 : VIP_TCP4) : (udp ? VIP_UDP6 : VIP_TCP6);
+	enum vip_kind kind = vip->address.family == 4 ? (udp ? VIP_UDP4 : VIP_TCP4)
+						      : (udp ? VIP_UDP6 : VIP_TCP6);
 	uint64_t high, low, hash, want;
 	uint32_t index, found;
 
@@ -103,7 +111,8 @@ static uint32_t search_table(const struct table *table, const struct vip *vip)
 	if (vip->address.family == 4)
 		low &= UINT32_MAX, high = 0;
 	hash = vip_hash(high, low, vip->port, kind, table->flags >> VIPS_SEED_SHIFT);
-	want = vip->address.family == 4 ? vip4_cell(low, vip->port, kind) : vip6_cell(hash, 0, kind);
+	want = vip->address.family == 4 ? vip4_cell(low, vip->port, kind)
+					: vip6_cell(hash, 0, kind);
 	index = vip_bucket_of(hash, table->bucket_count);
 	found = search_bucket(table, index, want, vip);
 	if (found != NOT_FOUND || !(table->buckets[index].cells[0] & VIP_CELL_OVERFLOW))
@@ -119,7 +128,8 @@ static struct table *new_table(uint32_t bucket_count)
 	table->bucket_count = bucket_count;
 	table->buckets = aligned_alloc(64, bucket_count * sizeof(*table->buckets));
 	assert_non_null(table->buckets);
-	memset(table->buckets, 0xa5, bucket_count * sizeof(*table->buckets)); /* as a copy that was in use */
+	memset(table->buckets, 0xa5,
+	       bucket_count * sizeof(*table->buckets)); /* as a copy that was in use */
 	return table;
 }
 
@@ -157,8 +167,9 @@ static void the_table_finds_what_the_list_has_and_nothing_else(void **state)
 		struct table *table = new_table(vip_table_buckets(count));
 		bool any = false;
 
-		assert_int_equal(vip_table_build(entries, count, table->buckets, table->bucket_count, table->vips6,
-						 &table->flags), 0);
+		assert_int_equal(vip_table_build(entries, count, table->buckets,
+						 table->bucket_count, table->vips6, &table->flags),
+				 0);
 		for (i = 0; i < count; i++) {
 			assert_int_equal(search_table(table, &entries[i].vip), entries[i].service);
 			any |= !entries[i].vip.port;
@@ -168,7 +179,8 @@ static void the_table_finds_what_the_list_has_and_nothing_else(void **state)
 		for (i = 0; i < 5000; i++) {
 			struct vip vip = random_vip();
 
-			assert_int_equal(search_table(table, &vip), search_list(entries, count, &vip));
+			assert_int_equal(search_table(table, &vip),
+					 search_list(entries, count, &vip));
 		}
 		free_table(table);
 	}
@@ -183,27 +195,32 @@ static void a_full_house_of_neighbours_fits(void **state)
 	(void)state;
 	for (i = 0; i < VIPS; i++) {
 		entries[i] = (struct vip_entry){
-			.vip = {.address.family = i & 1 ? 4 : 6, .protocol = IPPROTO_TCP, .port = 443},
+			.vip = {.address.family = i & 1 ? 4 : 6,
+				.protocol = IPPROTO_TCP,
+				.port = 443},
 			.service = i % SERVICES_MAX,
 		};
 		entries[i].vip.address.bytes[0] = i & 1 ? 192 : 0x20;
 		entries[i].vip.address.bytes[i & 1 ? 2 : 14] = i >> 9;
 		entries[i].vip.address.bytes[i & 1 ? 3 : 15] = i >> 1;
 	}
-	assert_int_equal(vip_table_build(entries, VIPS, table->buckets, table->bucket_count, table->vips6,
-					 &table->flags), 0);
+	assert_int_equal(vip_table_build(entries, VIPS, table->buckets, table->bucket_count,
+					 table->vips6, &table->flags),
+			 0);
 	for (i = 0; i < VIPS; i++)
 		assert_int_equal(search_table(table, &entries[i].vip), entries[i].service);
 	free_table(table);
 }
 
 /* @count VIPs that the first seed puts into @bucket. */
-static void collide(int family, uint32_t bucket, uint32_t bucket_count, struct vip_entry *entries, size_t count)
+static void collide(int family, uint32_t bucket, uint32_t bucket_count, struct vip_entry *entries,
+		    size_t count)
 {
 	size_t i = 0, byte;
 
 	while (i < count) {
-		struct vip vip = {.address.family = family, .port = random_word(), .protocol = IPPROTO_TCP};
+		struct vip vip = {
+			.address.family = family, .port = random_word(), .protocol = IPPROTO_TCP};
 		uint64_t high, low;
 
 		for (byte = 0; byte < (family == 4 ? 4 : 16); byte++)
@@ -211,13 +228,17 @@ static void collide(int family, uint32_t bucket, uint32_t bucket_count, struct v
 		address_words(&vip.address, &high, &low);
 		if (family == 4)
 			low &= UINT32_MAX;
-		if (vip_bucket_of(vip_hash(high, low, vip.port, family == 4 ? VIP_TCP4 : VIP_TCP6, 0), bucket_count) ==
-		    bucket)
+		if (vip_bucket_of(
+			    vip_hash(high, low, vip.port, family == 4 ? VIP_TCP4 : VIP_TCP6, 0),
+			    bucket_count) == bucket)
 			entries[i++] = (struct vip_entry){vip, i + 1};
 	}
 }
 
-/* @home VIPs of the last bucket and @next of the one behind it, the first. @fits: without another seed. */
+/*
+ * @home VIPs of the last bucket and @next of the one behind it, the first. @fits: without another
+ * seed.
+ */
 static void check_overflow(int family, size_t home, size_t next, bool fits)
 {
 	struct table *table = new_table(64);
@@ -226,10 +247,13 @@ static void check_overflow(int family, size_t home, size_t next, bool fits)
 
 	collide(family, 63, 64, entries, home);
 	collide(family, 0, 64, entries + home, next);
-	assert_int_equal(vip_table_build(entries, home + next, table->buckets, 64, table->vips6, &table->flags), 0);
+	assert_int_equal(vip_table_build(entries, home + next, table->buckets, 64, table->vips6,
+					 &table->flags),
+			 0);
 	assert_int_equal(table->flags >> VIPS_SEED_SHIFT == 0, fits);
 	if (fits)
-		assert_int_equal(!!(table->buckets[63].cells[0] & VIP_CELL_OVERFLOW), home > VIP_BUCKET_CELLS);
+		assert_int_equal(!!(table->buckets[63].cells[0] & VIP_CELL_OVERFLOW),
+				 home > VIP_BUCKET_CELLS);
 	for (i = 0; i < home + next; i++) {
 		assert_int_equal(search_table(table, &entries[i].vip), entries[i].service);
 		entries[i].vip.protocol = IPPROTO_UDP;
@@ -276,7 +300,9 @@ static void too_many_vips_are_refused(void **state)
 	(void)state;
 	seed_random(__func__);
 	fill_list(entries, 65);
-	assert_int_equal(vip_table_build(entries, 65, table->buckets, 8, table->vips6, &table->flags), -ENOSPC);
+	assert_int_equal(
+		vip_table_build(entries, 65, table->buckets, 8, table->vips6, &table->flags),
+		-ENOSPC);
 	free_table(table);
 }
 
