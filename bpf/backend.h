@@ -15,8 +15,8 @@ static __always_inline __u64 flow_of(const struct packet *p)
 		return 0;
 	if (is_ipv4_client(p, &address4))
 		return flow_word(0, bpf_ntohl(address4), source_port, destination_port);
-	return flow_word(bpf_be64_to_cpu(p->headers.source6.high), bpf_be64_to_cpu(p->headers.source6.low), source_port,
-			 destination_port);
+	return flow_word(bpf_be64_to_cpu(p->headers.source6.high),
+			 bpf_be64_to_cpu(p->headers.source6.low), source_port, destination_port);
 }
 
 static __always_inline __u32 ring_size(const struct packet *p, __u32 cohort)

@@ -17,8 +17,9 @@ static __always_inline int is_ipv4_client(const struct packet *p, __be32 *source
 }
 
 /*
- * Masks depend on the view, and the token on the masked address. The usual lengths are branches, which the CPU
- * predicts: so it hashes while the view is still being looked up, 10 ns that would else be waited for.
+ * Masks depend on the view, and the token on the masked address. The usual lengths are branches,
+ * which the CPU predicts: so it hashes while the view is still being looked up, 10 ns that would
+ * else be waited for.
  */
 static __always_inline __be32 mask_address4(const struct packet *p, __be32 address)
 {
@@ -56,7 +57,8 @@ static __always_inline __u64 source_token(const struct packet *p, struct siphash
 /* Source, destination, source port, destination port, protocol: 13 or 37 bytes. */
 static __always_inline __u64 flow_token(const struct packet *p, struct siphash_state state)
 {
-	__u64 rest = p->headers.source_port | (__u64)p->headers.destination_port << 16 | (__u64)p->headers.protocol << 32;
+	__u64 rest = p->headers.source_port | (__u64)p->headers.destination_port << 16 |
+		     (__u64)p->headers.protocol << 32;
 
 	if (p->headers.family == 4) {
 		siphash_word(&state, p->headers.source4 | (__u64)p->headers.destination4 << 32);
@@ -71,7 +73,7 @@ static __always_inline __u64 flow_token(const struct packet *p, struct siphash_s
 
 static __always_inline void identify_client(struct packet *p)
 {
-	struct siphash_key key = { .k0 = secret.k0, .k1 = secret.k1 };
+	struct siphash_key key = {.k0 = secret.k0, .k1 = secret.k1};
 	struct siphash_state state = siphash_begin(key);
 
 	p->token = p->view->flags & VIEW_KEY_FLOW ? flow_token(p, state) : source_token(p, state);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 4: the cohort, and why. In this order: killed, pinned, held out, the first rule that holds the client.
- * INTERFACE: docs/architecture.md, "The decision".
+ * Stage 4: the cohort, and why. In this order: killed, pinned, held out, the first rule that holds
+ * the client. INTERFACE: docs/architecture.md, "The decision".
  */
 #ifndef XDP_CANARY_COHORT_H
 #define XDP_CANARY_COHORT_H
@@ -10,8 +10,8 @@
 #include "client.h"
 
 /*
- * The last of @count sorted ranges from @base on that starts at or below the address: a binary search of
- * always as many steps. A function of its own: the verifier walks it once.
+ * The last of @count sorted ranges from @base on that starts at or below the address: a binary
+ * search of always as many steps. A function of its own: the verifier walks it once.
  */
 __noinline __u32 search_pins(__u32 base, __u32 count, __u64 high, __u64 low)
 {

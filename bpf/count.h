@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Counting. An interface's `seen` is counted on entry and one of its reasons on exit, so that a path that forgot
- * its reason shows. The rest counts what was steered, or would have been where a service is not enforced.
+ * Counting. An interface's `seen` is counted on entry and one of its reasons on exit, so that a
+ * path that forgot its reason shows. The rest counts what was steered, or would have been where a
+ * service is not enforced.
  */
 #ifndef XDP_CANARY_COUNT_H
 #define XDP_CANARY_COUNT_H
@@ -26,7 +27,9 @@ static __always_inline void count_reason(struct packet *p, enum reason reason)
 {
 	__u32 index = reason;
 
-	asm volatile("" : "+r"(index)); /* keeps the bound on the register that the verifier sees used */
+	asm volatile(
+		""
+		: "+r"(index)); /* keeps the bound on the register that the verifier sees used */
 	if (index < REASONS)
 		p->interface->reasons[index]++;
 }

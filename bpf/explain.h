@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the explaining program tells of the packet that it is run on: every stage's result, written over the packet
- * itself, which BPF_PROG_TEST_RUN hands back. It shares no state with anything, so any number may run at once.
+ * What the explaining program tells of the packet that it is run on: every stage's result, written
+ * over the packet itself, which BPF_PROG_TEST_RUN hands back. It shares no state with anything, so
+ * any number may run at once.
  */
 #ifndef XDP_CANARY_EXPLAIN_H
 #define XDP_CANARY_EXPLAIN_H

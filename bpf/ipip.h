@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * IP in IP: RFC 2003 (4 in 4), RFC 4213 (6 in 4), RFC 2473 (4 and 6 in 6). The inner packet is not touched. The
- * outer header takes the inner one's DSCP and ECN (RFC 6040, normal mode) and its don't-fragment bit; an
- * IPv6 one carries the flow's hash as its label, so that routers and NICs spread the flows (RFC 6438). VLAN
- * tags stay in front.
+ * IP in IP: RFC 2003 (4 in 4), RFC 4213 (6 in 4), RFC 2473 (4 and 6 in 6). The inner packet is not
+ * touched. The outer header takes the inner one's DSCP and ECN (RFC 6040, normal mode) and its
+ * don't-fragment bit; an IPv6 one carries the flow's hash as its label, so that routers and NICs
+ * spread the flows (RFC 6438). VLAN tags stay in front.
  */
 #ifndef XDP_CANARY_IPIP_H
 #define XDP_CANARY_IPIP_H
@@ -23,8 +23,9 @@ static __always_inline __u16 fold_checksum(__u64 sum)
 }
 
 /* @length in bytes, header included; @id, @fragment, addresses in network order. */
-static __always_inline void write_ipv4(void *at, __u8 traffic_class, __u16 length, __be16 id, __be16 fragment,
-				       __u8 ttl, __u8 protocol, __be32 source, __be32 destination)
+static __always_inline void write_ipv4(void *at, __u8 traffic_class, __u16 length, __be16 id,
+				       __be16 fragment, __u8 ttl, __u8 protocol, __be32 source,
+				       __be32 destination)
 {
 	__u32 first = 0x45 | (__u32)traffic_class << 8 | (__u32)bpf_htons(length) << 16;
 	__u32 second = id | (__u32)fragment << 16;
@@ -49,8 +50,8 @@ static __always_inline void fill_outer_ipv4(const struct packet *p, void *at)
 	int df = p->headers.dont_fragment;
 
 	write_ipv4(at, p->headers.traffic_class, p->headers.l3_length + sizeof(struct iphdr),
-		   df ? 0 : p->headers.ip_id, df ? bpf_htons(IP_FLAG_DF) : 0, p->backend->ttl, inner_protocol(p),
-		   word32(p->backend->source), word32(p->backend->address));
+		   df ? 0 : p->headers.ip_id, df ? bpf_htons(IP_FLAG_DF) : 0, p->backend->ttl,
+		   inner_protocol(p), word32(p->backend->source), word32(p->backend->address));
 }
 
 static __always_inline void copy_address6(void *to, const void *from)
@@ -71,8 +72,10 @@ static __always_inline void fill_outer_ipv6(const struct packet *p, struct ipv6h
 	copy_address6(&ip->daddr, p->backend->address);
 }
 
-/* The link header anew, at the front of the grown frame. Returns where the outer IP header begins, or NULL. */
-static __always_inline void *write_link_header(const struct packet *p, void *frame, void *end, __be16 type)
+/* The link header anew, at the front of the grown frame. Returns where the outer IP header begins,
+ * or NULL. */
+static __always_inline void *write_link_header(const struct packet *p, void *frame, void *end,
+					       __be16 type)
 {
 	void *at = frame + ETHERTYPE_OFFSET;
 

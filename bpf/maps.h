@@ -1,35 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Every map, and for each: its key, who writes it, how long an element lives and what a lookup costs. All are
- * arrays (a bounds check and an add; no hash map is on the packet path), mapped into user space by its
- * writers, pinned under one private directory, and sized by user/datapath/maps.c when they are made.
+ * Every map, and for each: its key, who writes it, how long an element lives and what a lookup
+ * costs. All are arrays (a bounds check and an add; no hash map is on the packet path), mapped into
+ * user space by its writers, pinned under one private directory, and sized by user/datapath/maps.c
+ * when they are made.
  */
 #ifndef XDP_CANARY_MAPS_H
 #define XDP_CANARY_MAPS_H
 
 #include "abi.h"
 
-#define array_map(name_, value_, flags_)                    \
-	struct {                                            \
-		__uint(type, BPF_MAP_TYPE_ARRAY);           \
-		__uint(max_entries, 1);                     \
-		__uint(map_flags, flags_);                  \
-		__type(key, __u32);                         \
-		__type(value, value_);                      \
+#define array_map(name_, value_, flags_)                                                           \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(max_entries, 1);                                                            \
+		__uint(map_flags, flags_);                                                         \
+		__type(key, __u32);                                                                \
+		__type(value, value_);                                                             \
 	} name_ SEC(".maps")
 
-#define counter_map(name_, value_)                          \
-	struct {                                            \
-		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);    \
-		__uint(max_entries, 1);                     \
-		__type(key, __u32);                         \
-		__type(value, value_);                      \
+#define counter_map(name_, value_)                                                                 \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                           \
+		__uint(max_entries, 1);                                                            \
+		__type(key, __u32);                                                                \
+		__type(value, value_);                                                             \
 	} name_ SEC(".maps")
 
 /* Key: service. Writers: publish (.view), kill (.killed). Lives as long as the service. */
 array_map(cells, struct service_cell, BPF_F_MMAPABLE);
 
-/* Key: 2 * service, or + 1. Writer: publish, only while no cell names it and a grace period has passed. */
+/* Key: 2 * service, or + 1. Writer: publish, only while no cell names it and a grace period has
+ * passed. */
 array_map(views, struct view, BPF_F_MMAPABLE);
 
 /* Key: view.rules + rule; RULES_MAX a view. Writer, life: the view's. */
@@ -38,7 +40,8 @@ array_map(rules, struct view_rule, BPF_F_MMAPABLE);
 /* Key: (view.rings[cohort] + slot) / RING_LINE_SLOTS. Writer, life: the view's. */
 array_map(ring_slots, struct ring_line, BPF_F_MMAPABLE);
 
-/* Key: view.backends + number. Writer: publish, before a view names the line; its next hop in place. */
+/* Key: view.backends + number. Writer: publish, before a view names the line; its next hop in
+ * place. */
 array_map(backends, struct backend_line, BPF_F_MMAPABLE);
 
 /* Key: view.pins + range. Writer, life: the view's. Read for services with pins alone. */
@@ -60,8 +63,8 @@ counter_map(rule_counters, struct rule_counter);	   /* key: view_rule.counters +
 counter_map(backend_counters, struct backend_counter);	   /* key: backend_line.counter */
 
 /*
- * Not looked up by the program: storing an element waits until every program that runs now has ended, which
- * is the grace period of publishing (kernel/bpf/syscall.c, maybe_wait_bpf_programs()).
+ * Not looked up by the program: storing an element waits until every program that runs now has
+ * ended, which is the grace period of publishing (kernel/bpf/syscall.c, maybe_wait_bpf_programs()).
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -74,14 +77,15 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_ARRAY);
-		__uint(max_entries, 1);
-		__type(key, __u32);
-		__type(value, __u32);
-	});
+	__array(
+		values, struct {
+			__uint(type, BPF_MAP_TYPE_ARRAY);
+			__uint(max_entries, 1);
+			__type(key, __u32);
+			__type(value, __u32);
+		});
 } grace SEC(".maps") = {
-	.values = { (void *)&grace_inner },
+	.values = {(void *)&grace_inner},
 };
 
 /* The one element of `box`: at a fixed address, read without a lookup. Writer: publish. */
@@ -90,14 +94,14 @@ struct box box SEC(".data.box");
 /* ---- constants of a loaded program, each folded by the verifier ---- */
 
 const volatile struct siphash_key secret = {};
-const volatile __u32 interface_slot = 0; /* which interface counters are this program's */
+const volatile __u32 interface_slot = 0;  /* which interface counters are this program's */
 const volatile __u32 vip_bucket_bits = 1; /* log2 of the buckets of one copy */
-const volatile __u32 vip6_count = 1;	   /* of one copy */
+const volatile __u32 vip6_count = 1;	  /* of one copy */
 
-#define lookup(map, index)                                  \
-	({                                                  \
-		__u32 index_ = (index);                     \
-		bpf_map_lookup_elem(&(map), &index_);       \
+#define lookup(map, index)                                                                         \
+	({                                                                                         \
+		__u32 index_ = (index);                                                            \
+		bpf_map_lookup_elem(&(map), &index_);                                              \
 	})
 
 #endif

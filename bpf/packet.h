@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is known of the packet in hand: one struct that the stages fill from top to bottom. Everything is
- * inlined into one program, so its fields live in registers and on the stack.
+ * What is known of the packet in hand: one struct that the stages fill from top to bottom.
+ * Everything is inlined into one program, so its fields live in registers and on the stack.
  */
 #ifndef XDP_CANARY_PACKET_H
 #define XDP_CANARY_PACKET_H
@@ -28,14 +28,14 @@ struct raw_address6 {
 };
 
 /*
- * Packets are read and written in words: structs of <linux/if_ether.h> are packed, of which clang makes a load and a
- * store for every byte. x86 and arm64 take words at any address.
+ * Packets are read and written in words: structs of <linux/if_ether.h> are packed, of which clang
+ * makes a load and a store for every byte. x86 and arm64 take words at any address.
  */
 #define word16(address) (*(__u16 *)(address))
 #define word32(address) (*(__u32 *)(address))
 #define word64(address) (*(__u64 *)(address))
 
-#define ETHERNET_SIZE 14
+#define ETHERNET_SIZE	 14
 #define ETHERTYPE_OFFSET 12
 
 /* The 12 bytes in front of the type: destination and source MAC, as they lie in the frame. */
@@ -45,7 +45,8 @@ struct link_addresses {
 
 static __always_inline struct link_addresses link_addresses(__u64 destination, __u64 source)
 {
-	return (struct link_addresses){ { destination, (destination >> 32 & 0xffff) | source << 16, source >> 16 } };
+	return (struct link_addresses){
+		{destination, (destination >> 32 & 0xffff) | source << 16, source >> 16}};
 }
 
 static __always_inline void write_link_addresses(void *frame, const struct link_addresses *link)
@@ -60,7 +61,7 @@ struct headers {
 	__u32 l3_offset;	   /* from the start of the frame */
 	__u32 vlan[VLAN_TAGS_MAX]; /* tags as they lie in the packet: type and tag */
 	__u8 vlan_tags;
-	__u8 family; /* 4 or 6 */
+	__u8 family;   /* 4 or 6 */
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
 	__u8 tcp_flags;
 	__u8 traffic_class; /* DSCP and ECN */
@@ -107,14 +108,15 @@ struct packet {
 };
 
 /*
- * Makes the verifier forget what it knows of a scalar, so that paths that differ in nothing else are walked once:
- * xor twice with a word it knows nothing of. Takes the program from 105,000 verified instructions to 41,000.
+ * Makes the verifier forget what it knows of a scalar, so that paths that differ in nothing else
+ * are walked once: xor twice with a word it knows nothing of. Takes the program from 105,000
+ * verified instructions to 41,000.
  */
-#define forget(value, unknown)                                                        \
-	({                                                                            \
-		__u64 value_ = (value), unknown_ = (unknown);                         \
-		asm volatile("%0 ^= %1\n%0 ^= %1" : "+r"(value_) : "r"(unknown_));   \
-		(value) = value_;                                                     \
+#define forget(value, unknown)                                                                     \
+	({                                                                                         \
+		__u64 value_ = (value), unknown_ = (unknown);                                      \
+		asm volatile("%0 ^= %1\n%0 ^= %1" : "+r"(value_) : "r"(unknown_));                 \
+		(value) = value_;                                                                  \
 	})
 
 /* What a stage says: go on, or this packet's fate. */

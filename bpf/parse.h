@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 1: from the frame to addresses, protocol and ports. Reads, never writes. A header that is not whole,
- * in the frame or within the length that IP gives, makes the packet `truncated`, to whomever it goes.
+ * Stage 1: from the frame to addresses, protocol and ports. Reads, never writes. A header that is
+ * not whole, in the frame or within the length that IP gives, makes the packet `truncated`, to
+ * whomever it goes.
  */
 #ifndef XDP_CANARY_PARSE_H
 #define XDP_CANARY_PARSE_H
@@ -9,16 +10,17 @@
 #include "packet.h"
 
 #define EXTENSION_HEADERS_MAX 6
-#define IP_FLAG_DF 0x4000
-#define IP_FRAGMENT_MASK 0x3fff /* more fragments, or an offset */
+#define IP_FLAG_DF	      0x4000
+#define IP_FRAGMENT_MASK      0x3fff /* more fragments, or an offset */
 
 /*
- * Every IPv6 extension header begins with the type of the next one, and has eight bytes at the least. Of a fragment
- * header they are the whole.
+ * Every IPv6 extension header begins with the type of the next one, and has eight bytes at the
+ * least. Of a fragment header they are the whole.
  */
 struct ipv6_extension {
 	__u8 next_header;
-	__u8 length; /* in 8 bytes, the first not counted; AH: in 4 bytes, minus 2; fragment: reserved */
+	__u8 length;	 /* in 8 bytes, the first not counted; AH: in 4 bytes, minus 2; fragment:
+			    reserved */
 	__be16 fragment; /* 13 bits of offset, 2 reserved, more fragments */
 	__be32 rest;
 };
@@ -29,7 +31,8 @@ struct vlan_tag {
 };
 
 /* Ports and flags. @length: bytes of the IP payload that is left for this header. */
-static __always_inline enum reason parse_transport(struct headers *h, void *header, void *end, __u32 length)
+static __always_inline enum reason parse_transport(struct headers *h, void *header, void *end,
+						   __u32 length)
 {
 	if (h->protocol == IPPROTO_TCP) {
 		struct tcphdr *tcp = header;
@@ -55,15 +58,18 @@ static __always_inline enum reason parse_transport(struct headers *h, void *head
 	return REASON_NOT_VIP;
 }
 
-/* Is less of the IP packet in the frame than its header says? Frames of several buffers ask the kernel. */
-static __always_inline int frame_is_short(struct xdp_md *ctx, const struct headers *h, void *l3, void *end)
+/* Is less of the IP packet in the frame than its header says? Frames of several buffers ask the
+ * kernel. */
+static __always_inline int frame_is_short(struct xdp_md *ctx, const struct headers *h, void *l3,
+					  void *end)
 {
 	if (l3 + h->l3_length <= end)
 		return 0;
 	return h->l3_offset + h->l3_length > bpf_xdp_get_buff_len(ctx);
 }
 
-static __always_inline enum reason parse_ipv4(struct xdp_md *ctx, struct headers *h, void *l3, void *end)
+static __always_inline enum reason parse_ipv4(struct xdp_md *ctx, struct headers *h, void *l3,
+					      void *end)
 {
 	struct iphdr *ip = l3;
 	__u32 header_length;
@@ -104,10 +110,10 @@ static __always_inline __u32 ipv6_extension_size(__u8 type, const struct ipv6_ex
 #define NO_UPPER_LAYER (1u << 31)
 
 /*
- * RFC 8200 section 4: walks over the extension headers of the packet of @length bytes at @l3_offset. Returns the
- * upper-layer protocol and, in the low half, its distance from the IPv6 header; or NO_UPPER_LAYER and a reason. An
- * atomic fragment (RFC 6946) is none. Global, so that the verifier walks it once by itself; a call costs 7 ns, and
- * few packets need it.
+ * RFC 8200 section 4: walks over the extension headers of the packet of @length bytes at
+ * @l3_offset. Returns the upper-layer protocol and, in the low half, its distance from the IPv6
+ * header; or NO_UPPER_LAYER and a reason. An atomic fragment (RFC 6946) is none. Global, so that
+ * the verifier walks it once by itself; a call costs 7 ns, and few packets need it.
  */
 __noinline __u32 find_upper_layer(struct xdp_md *ctx, __u32 l3_offset, __u32 length)
 {
@@ -137,7 +143,8 @@ __noinline __u32 find_upper_layer(struct xdp_md *ctx, __u32 l3_offset, __u32 len
 	return NO_UPPER_LAYER | REASON_UNSUPPORTED;
 }
 
-static __always_inline enum reason parse_behind_extensions(struct xdp_md *ctx, struct headers *h, void *l3, void *end)
+static __always_inline enum reason parse_behind_extensions(struct xdp_md *ctx, struct headers *h,
+							   void *l3, void *end)
 {
 	__u32 upper = find_upper_layer(ctx, h->l3_offset, h->l3_length);
 	__u32 offset = upper & 0x7fff;
@@ -150,7 +157,8 @@ static __always_inline enum reason parse_behind_extensions(struct xdp_md *ctx, s
 	return parse_transport(h, l3 + offset, end, h->l3_length - offset);
 }
 
-static __always_inline enum reason parse_ipv6(struct xdp_md *ctx, struct headers *h, void *l3, void *end)
+static __always_inline enum reason parse_ipv6(struct xdp_md *ctx, struct headers *h, void *l3,
+					      void *end)
 {
 	struct ipv6hdr *ip = l3;
 	__u32 length;
@@ -183,7 +191,8 @@ static __always_inline int is_vlan(__be16 type)
 }
 
 /* Remembers the tag at @header in slot @index and steps over it. */
-static __always_inline int parse_vlan(struct headers *h, int index, __be16 *type, void **header, void *end)
+static __always_inline int parse_vlan(struct headers *h, int index, __be16 *type, void **header,
+				      void *end)
 {
 	struct vlan_tag *tag = *header;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 2: which service is the packet for? One cache line for IPv4, two for IPv6; a second bucket only where
- * the first one overflowed. A port of its own beats any port.
+ * Stage 2: which service is the packet for? One cache line for IPv4, two for IPv6; a second bucket
+ * only where the first one overflowed. A port of its own beats any port.
  */
 #ifndef XDP_CANARY_SERVICE_H
 #define XDP_CANARY_SERVICE_H
@@ -25,12 +25,13 @@ static __always_inline __u32 find_in_bucket4(const struct vip_bucket *bucket, __
 	return NO_SERVICE;
 }
 
-/* The builder lets no two VIPs of a bucket share a tag: the first that matches is the only one to compare. */
-static __always_inline __u32 find_in_bucket6(const struct vip_bucket *bucket, __u64 want, __u32 copy,
-					     const struct packet *p, __u16 port)
+/* The builder lets no two VIPs of a bucket share a tag: the first that matches is the only one to
+ * compare. */
+static __always_inline __u32 find_in_bucket6(const struct vip_bucket *bucket, __u64 want,
+					     __u32 copy, const struct packet *p, __u16 port)
 {
-	const __u64 tag_and_kind = ~0ULL << VIP_CELL_ADDRESS_SHIFT |
-				   (__u64)VIP_CELL_KIND_MASK << VIP_CELL_KIND_SHIFT;
+	const __u64 tag_and_kind = ~0ULL << VIP_CELL_ADDRESS_SHIFT | (__u64)VIP_CELL_KIND_MASK
+									     << VIP_CELL_KIND_SHIFT;
 	__u64 found = 0;
 	struct vip6 *vip;
 
@@ -81,16 +82,16 @@ static __always_inline __u32 find_vip(const struct packet *p, __u32 vips, __u16 
 	bucket = lookup(vip_buckets, copy << vip_bucket_bits | index);
 	if (!bucket)
 		return NO_SERVICE;
-	service = p->headers.family == 4 ? find_in_bucket4(bucket, want) :
-				   find_in_bucket6(bucket, want, copy, p, port);
+	service = p->headers.family == 4 ? find_in_bucket4(bucket, want)
+					 : find_in_bucket6(bucket, want, copy, p, port);
 	if (service != NO_SERVICE || !(bucket->cells[0] & VIP_CELL_OVERFLOW))
 		return service;
 	index = (index + 1) & ((1u << vip_bucket_bits) - 1);
 	bucket = lookup(vip_buckets, copy << vip_bucket_bits | index);
 	if (!bucket)
 		return NO_SERVICE;
-	return p->headers.family == 4 ? find_in_bucket4(bucket, want) :
-				find_in_bucket6(bucket, want, copy, p, port);
+	return p->headers.family == 4 ? find_in_bucket4(bucket, want)
+				      : find_in_bucket6(bucket, want, copy, p, port);
 }
 
 /* Loads the service's cell once: all that this packet will see of the policy hangs on that word. */

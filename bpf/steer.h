@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 7: sends the packet to its backend. First where to (next hop, MTU), which changes nothing and is all
- * that the explaining program does; then the packet is rewritten and leaves.
+ * Stage 7: sends the packet to its backend. First where to (next hop, MTU), which changes nothing
+ * and is all that the explaining program does; then the packet is rewritten and leaves.
  */
 #ifndef XDP_CANARY_STEER_H
 #define XDP_CANARY_STEER_H
@@ -9,14 +9,15 @@
 #include "ipip.h"
 #include "too_big.h"
 
-#define FIB_AF_INET 2
+#define FIB_AF_INET  2
 #define FIB_AF_INET6 10
 
-/* Asks the kernel's routes and neighbours, for a backend whose next hop user space has not given (yet). */
+/* Asks the kernel's routes and neighbours, for a backend whose next hop user space has not given
+ * (yet). */
 static __always_inline enum reason next_hop_from_fib(struct packet *p)
 {
 	const struct backend_line *backend = p->backend;
-	struct bpf_fib_lookup fib = { .ifindex = p->ctx->ingress_ifindex };
+	struct bpf_fib_lookup fib = {.ifindex = p->ctx->ingress_ifindex};
 	__u64 destination = 0, source = 0;
 	__u32 want[4];
 
@@ -27,10 +28,11 @@ static __always_inline enum reason next_hop_from_fib(struct packet *p)
 	fib.family = backend->flags & BACKEND_IPV6 ? FIB_AF_INET6 : FIB_AF_INET;
 	if (bpf_fib_lookup(p->ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
 		return REASON_NO_NEXT_HOP;
-	/* The answer's destination is the gateway, where there is one; l2 has to reach the backend itself. */
+	/* The answer's destination is the gateway, where there is one; l2 has to reach the backend
+	 * itself. */
 	if (p->view->steer == STEER_L2 &&
-	    ((fib.ipv6_dst[0] ^ want[0]) | (fib.ipv6_dst[1] ^ want[1]) | (fib.ipv6_dst[2] ^ want[2]) |
-	     (fib.ipv6_dst[3] ^ want[3])))
+	    ((fib.ipv6_dst[0] ^ want[0]) | (fib.ipv6_dst[1] ^ want[1]) |
+	     (fib.ipv6_dst[2] ^ want[2]) | (fib.ipv6_dst[3] ^ want[3])))
 		return REASON_NO_NEXT_HOP;
 	p->egress_ifindex = fib.ifindex;
 	__builtin_memcpy(&destination, fib.dmac, ETH_ALEN);
@@ -90,7 +92,8 @@ static __always_inline int rewrite(struct packet *p)
 
 static __always_inline int transmit(const struct packet *p)
 {
-	return p->egress_ifindex == p->ctx->ingress_ifindex ? XDP_TX : bpf_redirect(p->egress_ifindex, 0);
+	return p->egress_ifindex == p->ctx->ingress_ifindex ? XDP_TX
+							    : bpf_redirect(p->egress_ifindex, 0);
 }
 
 #endif

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * xdp-canary's data path: from a packet on the NIC to the stable or the canary backend of the service it is for.
+ * xdp-canary's data path: from a packet on the NIC to the stable or the canary backend of the
+ * service it is for.
  *
- * The program keeps no state of connections. What a packet may see of a service's policy is one immutable view,
- * compiled by user space and reached from a single word (headers/abi.h). Traffic that is not for a VIP is
- * passed on untouched; every packet is counted under one named reason (headers/reasons.h).
+ * The program keeps no state of connections. What a packet may see of a service's policy is one
+ * immutable view, compiled by user space and reached from a single word (headers/abi.h). Traffic
+ * that is not for a VIP is passed on untouched; every packet is counted under one named reason
+ * (headers/reasons.h).
  */
 #include "packet.h"
 
@@ -67,7 +69,7 @@ static __always_inline enum reason steer(struct packet *p, int *verdict)
 SEC("xdp.frags")
 int xdp_canary(struct xdp_md *ctx)
 {
-	struct packet packet = { .ctx = ctx };
+	struct packet packet = {.ctx = ctx};
 	enum reason reason;
 	int verdict;
 
@@ -82,11 +84,12 @@ int xdp_canary(struct xdp_md *ctx)
 	return verdict;
 }
 
-/* Decides like xdp_canary(), tells all of it, and changes nothing but the packet that it is run on. */
+/* Decides like xdp_canary(), tells all of it, and changes nothing but the packet that it is run on.
+ */
 SEC("xdp.frags")
 int xdp_canary_explain(struct xdp_md *ctx)
 {
-	struct packet packet = { .ctx = ctx };
+	struct packet packet = {.ctx = ctx};
 	struct packet *p = &packet;
 	enum reason reason;
 

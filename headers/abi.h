@@ -2,13 +2,14 @@
 /*
  * What user space writes and the program reads: the layout of every map.
  *
- * User space compiles, the kernel looks up. All that a packet of a service may see is one immutable view:
- * a packet loads cells[service].view once and reaches rules, rings, backends and pins by address from it,
- * so it sees one view, whole (the address dependency orders the loads on x86 and arm64). A writer fills a
- * view that no cell names, then stores the cell, then waits a grace period before it reuses the old one.
+ * User space compiles, the kernel looks up. All that a packet of a service may see is one immutable
+ * view: a packet loads cells[service].view once and reaches rules, rings, backends and pins by
+ * address from it, so it sees one view, whole (the address dependency orders the loads on x86 and
+ * arm64). A writer fills a view that no cell names, then stores the cell, then waits a grace period
+ * before it reuses the old one.
  *
- * Written in place, each by a single aligned store: cells[].view, cells[].killed, box.vips, and the next hop of a
- * backend line (order of its stores: user/datapath/next_hops.c).
+ * Written in place, each by a single aligned store: cells[].view, cells[].killed, box.vips, and the
+ * next hop of a backend line (order of its stores: user/datapath/next_hops.c).
  *
  * ABI_VERSION changes with any layout here; a program refuses maps of another version.
  */
@@ -21,16 +22,18 @@
 
 #define ABI_VERSION 1
 
-#define COHORTS_MAX 4
+#define COHORTS_MAX  4
 #define CANARIES_MAX (COHORTS_MAX - 1)
-#define RULES_MAX 16
-#define LANES_MAX 8		/* of a group of rule counters: a service's cohorts now, and those that it has just had */
-#define SERVICES_MAX 4080	/* with the spare slots, 12 bits in a VIP cell */
-#define VIPS_MAX 65536		/* 16 bits in an IPv6 VIP cell */
-#define BACKENDS_MAX 1048576	/* of a box */
-#define SERVICE_BACKENDS_MAX 32767 /* 15 bits in a ring slot; the highest number means none */
-#define INTERFACES_MAX 64
-#define NAME_SIZE 64		/* a name has at most 63 characters, then a zero */
+#define RULES_MAX    16
+#define LANES_MAX                                                                                  \
+	8 /* of a group of rule counters: a service's cohorts now, and those that it has just had  \
+	   */
+#define SERVICES_MAX	     4080    /* with the spare slots, 12 bits in a VIP cell */
+#define VIPS_MAX	     65536   /* 16 bits in an IPv6 VIP cell */
+#define BACKENDS_MAX	     1048576 /* of a box */
+#define SERVICE_BACKENDS_MAX 32767   /* 15 bits in a ring slot; the highest number means none */
+#define INTERFACES_MAX	     64
+#define NAME_SIZE	     64 /* a name has at most 63 characters, then a zero */
 
 /* ---- services and views ---- */
 
@@ -51,8 +54,9 @@ enum view_flag {
 	VIEW_BALANCE_CLIENT = 1 << 2, /* the backend depends on the client, not on the flow */
 	VIEW_PINS = 1 << 3,	      /* pins_count is not 0 */
 	VIEW_MASK4 = 1 << 6,	      /* mask4 is not all ones */
-	VIEW_TRANSITION = 1 << 4,     /* reserved: an era is open, disputed intervals and moved slots count */
-	VIEW_SEGMENTS = 1 << 5,	      /* reserved: rules depend on the client's segments */
+	VIEW_TRANSITION =
+		1 << 4, /* reserved: an era is open, disputed intervals and moved slots count */
+	VIEW_SEGMENTS = 1 << 5, /* reserved: rules depend on the client's segments */
 };
 
 enum steer_method { STEER_L2 = 1, STEER_IPIP = 2 };
@@ -60,43 +64,44 @@ enum steer_method { STEER_L2 = 1, STEER_IPIP = 2 };
 struct view {
 	/* Hot: the first cache line is all that the common path reads. */
 	__u64 salt64;
-	__u64 expiry;		       /* reserved: end of the lease in jiffies; all ones: none */
-	__u32 rules;		       /* first of the service's rules in map `rules` */
-	__u32 backends;		       /* first of the service's lines in map `backends` */
-	__u32 rings[COHORTS_MAX + 1];  /* cohort c has the slots rings[c] up to rings[c + 1] of map `ring_slots` */
-	__u32 counters;		       /* rule counters of decisions that no rule took (see view_rule) */
-	__u32 holdout;		       /* T(holdout): held out iff h' is below; 0: nobody */
-	__be32 mask4;		       /* of the client key, from prefix4 */
-	__u16 flags;		       /* enum view_flag */
-	__u8 default_rule;	       /* index of the last rule */
-	__u8 era;		       /* reserved: number of the open era */
-	__u8 prefix6;		       /* 16 to 128 */
-	__u8 cohorts;		       /* 2 to COHORTS_MAX; 0 is the control */
-	__u8 steer;		       /* enum steer_method */
-	__u8 latched;		       /* reserved: bit c: canary c is latched at control */
+	__u64 expiry;	/* reserved: end of the lease in jiffies; all ones: none */
+	__u32 rules;	/* first of the service's rules in map `rules` */
+	__u32 backends; /* first of the service's lines in map `backends` */
+	__u32 rings[COHORTS_MAX +
+		    1]; /* cohort c has the slots rings[c] up to rings[c + 1] of map `ring_slots` */
+	__u32 counters; /* rule counters of decisions that no rule took (see view_rule) */
+	__u32 holdout;	/* T(holdout): held out iff h' is below; 0: nobody */
+	__be32 mask4;	/* of the client key, from prefix4 */
+	__u16 flags;	/* enum view_flag */
+	__u8 default_rule; /* index of the last rule */
+	__u8 era;	   /* reserved: number of the open era */
+	__u8 prefix6;	   /* 16 to 128 */
+	__u8 cohorts;	   /* 2 to COHORTS_MAX; 0 is the control */
+	__u8 steer;	   /* enum steer_method */
+	__u8 latched;	   /* reserved: bit c: canary c is latched at control */
 
 	/* Cold: read for pinned services, and by user space. */
-	__u32 pins;		       /* first of the service's ranges in map `pins` */
+	__u32 pins; /* first of the service's ranges in map `pins` */
 	__u32 pins_count;
-	__u32 backends_count;	       /* lines reserved, from `backends` on */
-	__u8 lanes[COHORTS_MAX];       /* counter lane of each cohort */
+	__u32 backends_count;	 /* lines reserved, from `backends` on */
+	__u8 lanes[COHORTS_MAX]; /* counter lane of each cohort */
 	__u64 epoch;
-	__u64 digest;		       /* of everything that decides: equal on boxes that decide alike */
-	__u32 transition_base;	       /* reserved: the service's sets of the transition table */
+	__u64 digest;	       /* of everything that decides: equal on boxes that decide alike */
+	__u32 transition_base; /* reserved: the service's sets of the transition table */
 	__u32 transition_mask;
-	__u32 segments;		       /* reserved: the service's class table */
-	__u8 payload_length;	       /* reserved: client key `payload` */
-	__u8 quic_cid_length;	       /* reserved: client key `quic` */
+	__u32 segments;	      /* reserved: the service's class table */
+	__u8 payload_length;  /* reserved: client key `payload` */
+	__u8 quic_cid_length; /* reserved: client key `quic` */
 	__u16 payload_offset;
-	__u64 content;		       /* of the whole image: tells the store's epoch from another's */
+	__u64 content; /* of the whole image: tells the store's epoch from another's */
 	__u8 reserved[8];
 } cache_aligned;
 BUILD_CHECK(sizeof(struct view) == 2 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view, pins) == CACHE_LINE);
 
 /*
- * The part of the hash space that is one canary's in one rule, as start and length - 1 (a length of 2^32
- * does not fit). h is in it iff its live bit is set and h - start <= last, modulo 2^32.
+ * The part of the hash space that is one canary's in one rule, as start and length - 1 (a length of
+ * 2^32 does not fit). h is in it iff its live bit is set and h - start <= last, modulo 2^32.
  */
 struct interval {
 	__u32 start;
@@ -110,19 +115,20 @@ struct canary_share {
 };
 
 enum rule_live { /* bit of canary 1 in each group; canary c: shifted by c - 1 */
-	RULE_CURRENT = 1 << 0,
-	RULE_ORIGIN = 1 << 4,
-	RULE_DISPUTED = 1 << 8,
+		 RULE_CURRENT = 1 << 0,
+		 RULE_ORIGIN = 1 << 4,
+		 RULE_DISPUTED = 1 << 8,
 };
 
 /* One rule of one view. With up to two canaries only its first cache line is read. */
 struct view_rule {
-	__u16 live;		   /* enum rule_live: which intervals are not empty */
-	__u8 reason;		   /* REASON_RULE or REASON_DEFAULT */
+	__u16 live;  /* enum rule_live: which intervals are not empty */
+	__u8 reason; /* REASON_RULE or REASON_DEFAULT */
 	__u8 reserved;
-	__u32 counters;		   /* index of its first rule counters; one lane per cohort follows */
-	__u8 lanes[COHORTS_MAX];   /* of each cohort: lanes belong to names, not to places in the file */
-	__u32 segment;		   /* reserved */
+	__u32 counters;		 /* index of its first rule counters; one lane per cohort follows */
+	__u8 lanes[COHORTS_MAX]; /* of each cohort: lanes belong to names, not to places in the file
+				  */
+	__u32 segment;		 /* reserved */
 	struct canary_share canaries[CANARIES_MAX];
 	__u8 padding[40];
 } cache_aligned;
@@ -132,15 +138,16 @@ BUILD_CHECK(__builtin_offsetof(struct view_rule, canaries[2]) == CACHE_LINE);
 /* ---- rings and backends ---- */
 
 /*
- * Ring slot: `now:15 | moved:1 | origin:15`, the service's own backend numbers. moved and origin are
- * reserved for transitions; outside of one, origin equals now.
+ * Ring slot: `now:15 | moved:1 | origin:15`, the service's own backend numbers. moved and origin
+ * are reserved for transitions; outside of one, origin equals now.
  */
-#define SLOT_NOW_MASK 0x7fffu
-#define SLOT_MOVED (1u << 15)
+#define SLOT_NOW_MASK	  0x7fffu
+#define SLOT_MOVED	  (1u << 15)
 #define SLOT_ORIGIN_SHIFT 16
-#define BACKEND_NONE SLOT_NOW_MASK
+#define BACKEND_NONE	  SLOT_NOW_MASK
 
-/* A cache line of slots: array elements are padded to 8 bytes, a slot a piece would waste half of the cache. */
+/* A cache line of slots: array elements are padded to 8 bytes, a slot a piece would waste half of
+ * the cache. */
 #define RING_LINE_SLOTS 16
 struct ring_line {
 	__u32 slots[RING_LINE_SLOTS];
@@ -152,49 +159,50 @@ pure_inline __u32 ring_slot(__u16 backend)
 }
 
 /* Word 0 of a next hop: destination MAC in bits 0-47 as it lies in memory, valid flag above. */
-#define NEXT_HOP_VALID (1ULL << 48)
+#define NEXT_HOP_VALID	  (1ULL << 48)
 #define NEXT_HOP_MAC_MASK ((1ULL << 48) - 1)
 
 enum backend_flag {
-	BACKEND_IPV6 = 1 << 0, /* address (and source) are IPv6 */
+	BACKEND_IPV6 = 1 << 0,	 /* address (and source) are IPv6 */
 	BACKEND_NO_FIB = 1 << 1, /* the file says which way: the FIB may not say another */
 };
 
 /* One line a backend, at view.backends + its number. Immutable but for its next hop. */
 struct backend_line {
-	__u64 next_hop;	     /* destination MAC and NEXT_HOP_VALID; 0: ask the kernel's FIB */
-	__u64 source_mac;    /* of the egress interface, as next_hop has its MAC */
-	__u32 ifindex;	     /* egress interface */
-	__u32 counter;	     /* in map `backend_counters` */
-	__u32 health;	     /* reserved: the backend's health cell */
-	__u16 mtu;	     /* largest IP packet that leaves there, in bytes; 0: unlimited */
-	__u8 flags;	     /* enum backend_flag */
-	__u8 ttl;	     /* of the outer header */
-	__u8 address[16];    /* of the backend; IPv4 in the first four bytes */
-	__u8 source[16];     /* of the outer header */
+	__u64 next_hop;	  /* destination MAC and NEXT_HOP_VALID; 0: ask the kernel's FIB */
+	__u64 source_mac; /* of the egress interface, as next_hop has its MAC */
+	__u32 ifindex;	  /* egress interface */
+	__u32 counter;	  /* in map `backend_counters` */
+	__u32 health;	  /* reserved: the backend's health cell */
+	__u16 mtu;	  /* largest IP packet that leaves there, in bytes; 0: unlimited */
+	__u8 flags;	  /* enum backend_flag */
+	__u8 ttl;	  /* of the outer header */
+	__u8 address[16]; /* of the backend; IPv4 in the first four bytes */
+	__u8 source[16];  /* of the outer header */
 } cache_aligned;
 BUILD_CHECK(sizeof(struct backend_line) == CACHE_LINE);
 
 /* ---- VIPs ---- */
 
 /*
- * A bucket is one cache line of eight cells; a VIP is in the bucket of its hash, or, where that was full,
- * in the bucket after it, and then the first bucket's cell 0 carries VIP_CELL_OVERFLOW. Both families and
- * any-port VIPs (port 0) share the table; two copies take turns, box.vips names the one to read.
+ * A bucket is one cache line of eight cells; a VIP is in the bucket of its hash, or, where that was
+ * full, in the bucket after it, and then the first bucket's cell 0 carries VIP_CELL_OVERFLOW. Both
+ * families and any-port VIPs (port 0) share the table; two copies take turns, box.vips names the
+ * one to read.
  *
  *   IPv4 cell:  address:32 | port:16 | kind:3 | overflow:1 | service:12    (from bit 63 down)
- *   IPv6 cell:  tag:32     | entry:16| kind:3 | overflow:1 | service:12    entry of map `vips6`, which
- *                                                                          has the whole address to compare
+ *   IPv6 cell:  tag:32     | entry:16| kind:3 | overflow:1 | service:12    entry of map `vips6`,
+ * which has the whole address to compare
  */
 #define VIP_BUCKET_CELLS 8
 
 enum vip_kind { VIP_EMPTY, VIP_TCP4, VIP_UDP4, VIP_TCP6, VIP_UDP6 };
 
-#define VIP_CELL_OVERFLOW (1ULL << 12)
-#define VIP_CELL_SERVICE_MASK 0xfffu
-#define VIP_CELL_KIND_SHIFT 13
-#define VIP_CELL_KIND_MASK 7u
-#define VIP_CELL_PORT_SHIFT 16
+#define VIP_CELL_OVERFLOW      (1ULL << 12)
+#define VIP_CELL_SERVICE_MASK  0xfffu
+#define VIP_CELL_KIND_SHIFT    13
+#define VIP_CELL_KIND_MASK     7u
+#define VIP_CELL_PORT_SHIFT    16
 #define VIP_CELL_ADDRESS_SHIFT 32
 
 struct vip_bucket {
@@ -204,20 +212,22 @@ struct vip_bucket {
 struct vip6 {
 	__u64 address_high; /* host order */
 	__u64 address_low;
-	__u16 port;	    /* host order; 0: any */
+	__u16 port; /* host order; 0: any */
 	__u8 kind;
 	__u8 reserved[5];
 };
 
 /*
- * Bucket hash: unkeyed, for VIPs are the operator's own, and short, for the packet waits for it: multiplications side
- * by side (Knuth's multiplicative hashing), whose high bits choose the bucket. @high is 0 for IPv4. @seed: another
- * multiplier; the builder takes the first with which every VIP finds room and no two of a bucket share a tag.
+ * Bucket hash: unkeyed, for VIPs are the operator's own, and short, for the packet waits for it:
+ * multiplications side by side (Knuth's multiplicative hashing), whose high bits choose the bucket.
+ * @high is 0 for IPv4. @seed: another multiplier; the builder takes the first with which every VIP
+ * finds room and no two of a bucket share a tag.
  */
 pure_inline __u64 vip_hash(__u64 high, __u64 low, __u16 port, __u8 kind, __u8 seed)
 {
 	__u64 multiplier = 0x9e3779b97f4a7c15ULL + seed * 0xc2b2ae3d27d4eb4eULL;
-	__u64 rest = high * 0xd6e8feb86659fd93ULL + (port | (__u64)kind << 16) * 0xa0761d6478bd642fULL;
+	__u64 rest =
+		high * 0xd6e8feb86659fd93ULL + (port | (__u64)kind << 16) * 0xa0761d6478bd642fULL;
 
 	return low * multiplier ^ rest;
 }
@@ -243,12 +253,14 @@ pure_inline __u64 vip4_cell(__u32 address, __u16 port, enum vip_kind kind)
 /* @entry is 0 when looking for the tag alone. */
 pure_inline __u64 vip6_cell(__u64 hash, __u16 entry, enum vip_kind kind)
 {
-	return (hash ^ hash >> 32) << 32 | (__u64)entry << VIP_CELL_PORT_SHIFT | (__u64)kind << VIP_CELL_KIND_SHIFT;
+	return (hash ^ hash >> 32) << 32 | (__u64)entry << VIP_CELL_PORT_SHIFT |
+	       (__u64)kind << VIP_CELL_KIND_SHIFT;
 }
 
 enum vips_flag { /* in box.vips */
-	VIPS_SECOND_COPY = 1 << 0,
-	VIPS_ANY_PORT = 1 << 1, /* at least one VIP has no port: a miss looks for port 0 too */
+		 VIPS_SECOND_COPY = 1 << 0,
+		 VIPS_ANY_PORT =
+			 1 << 1, /* at least one VIP has no port: a miss looks for port 0 too */
 };
 #define VIPS_SEED_SHIFT 8 /* bits 8-15: the seed of this copy */
 
@@ -256,13 +268,13 @@ enum vips_flag { /* in box.vips */
 
 /*
  * Pins of a service as sorted, disjoint ranges of the 128-bit address space (host order; IPv4 at
- * ::ffff:0:0/96): the longest prefix has won already, and the last range that starts at or below a client is
- * the client's. The first range starts at 0.
+ * ::ffff:0:0/96): the longest prefix has won already, and the last range that starts at or below a
+ * client is the client's. The first range starts at 0.
  */
-#define PIN_NONE 0xff
-#define PIN_FOREVER (~0ULL)
+#define PIN_NONE	  0xff
+#define PIN_FOREVER	  (~0ULL)
 #define PINS_SEARCH_STEPS 17 /* 2^17 ranges of a service at the most */
-#define IPV4_MAPPED 0xffff00000000ULL
+#define IPV4_MAPPED	  0xffff00000000ULL
 
 struct pin_range {
 	__u64 high, low;
@@ -301,30 +313,32 @@ BUILD_CHECK(REASONS <= REASONS_ROOM);
 
 struct box {
 	__u32 abi_version;
-	__u32 vips; /* enum vips_flag */
-	__u32 publishing; /* user space: a writer has published and its grace period has not been waited for */
+	__u32 vips;	  /* enum vips_flag */
+	__u32 publishing; /* user space: a writer has published and its grace period has not been
+			     waited for */
 	__u32 reserved;
 	__u64 secret_fingerprint; /* of the secret that the programs were loaded with */
-	__u64 created; /* CLOCK_REALTIME ns: since when counters count */
+	__u64 created;		  /* CLOCK_REALTIME ns: since when counters count */
 };
 
 /* ---- explain: what the variant of the program without side effects writes over its packet ---- */
 
 struct explanation {
 	__u64 token;
-	__u64 flow; /* flow_word(), 0 with balance by client */
-	__u32 hash; /* h */
+	__u64 flow;	    /* flow_word(), 0 with balance by client */
+	__u32 hash;	    /* h */
 	__u32 holdout_hash; /* h' */
-	__u32 service; /* index of its cell */
+	__u32 service;	    /* index of its cell */
 	__u32 view;
 	__u64 epoch;
-	__u32 ring_slot; /* of all slots of the map */
-	__u16 backend; /* the service's own number */
+	__u32 ring_slot;    /* of all slots of the map */
+	__u16 backend;	    /* the service's own number */
 	__u8 chosen_cohort; /* before a fall back to control */
 	__u8 cohort;
 	__u8 action;
 	__u8 reason;
-	__u8 decision; /* reason of the cohort: differs from reason when the packet was not steered */
+	__u8 decision; /* reason of the cohort: differs from reason when the packet was not steered
+			*/
 	__u8 rule;     /* RULE_NONE: no rule decided */
 	__u8 path;
 	__u8 has_service, has_backend; /* how far the packet came */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The hashes that a decision is made of: pure, the same bits in the kernel, in user space and in tests.
+ * The hashes that a decision is made of: pure, the same bits in the kernel, in user space and in
+ * tests.
  *
  *   token  = SipHash-1-3 (Aumasson and Bernstein, 2012; one compression, three finalisation rounds)
  *   h      = high half of fmix64 (MurmurHash3, Appleby) of token ^ salt64
@@ -90,8 +91,8 @@ pure_inline __u32 client_hash(__u64 token, __u64 salt64)
 #define HOLDOUT_SALT64 0x91235f847cedac0fULL
 
 /*
- * Backends within a cohort are chosen by a hash of its own, so that which backend serves a client says
- * nothing about its place in the hash space. With balance by client, @flow is 0.
+ * Backends within a cohort are chosen by a hash of its own, so that which backend serves a client
+ * says nothing about its place in the hash space. With balance by client, @flow is 0.
  */
 #define RING_SALT64 0x9e3779b97f4a7c15ULL /* 2^64 / golden ratio */
 
@@ -101,11 +102,12 @@ pure_inline __u32 ring_hash(__u64 token, __u64 flow)
 }
 
 /*
- * Folds the parts of a flow that its client key may leave out into one word: the low half of the source
- * address (the whole of an IPv4 one) and both ports, host order. Two odd multipliers keep it a bijection of
- * (address, ports) for IPv4.
+ * Folds the parts of a flow that its client key may leave out into one word: the low half of the
+ * source address (the whole of an IPv4 one) and both ports, host order. Two odd multipliers keep it
+ * a bijection of (address, ports) for IPv4.
  */
-pure_inline __u64 flow_word(__u64 source_high, __u64 source_low, __u16 source_port, __u16 destination_port)
+pure_inline __u64 flow_word(__u64 source_high, __u64 source_low, __u16 source_port,
+			    __u16 destination_port)
 {
 	__u64 ports = (__u64)source_port << 16 | destination_port;
 

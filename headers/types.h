@@ -8,9 +8,9 @@
 
 #include <linux/types.h>
 
-#define pure_inline static inline __attribute__((always_inline, unused))
+#define pure_inline   static inline __attribute__((always_inline, unused))
 #define cache_aligned __attribute__((aligned(64)))
-#define CACHE_LINE 64
+#define CACHE_LINE    64
 
 #define BUILD_CHECK(condition) _Static_assert(condition, #condition)
 

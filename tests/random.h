@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Random numbers for tests: a run prints its seed, and XDP_CANARY_SEED in the environment repeats it.
- * SplitMix64 (Steele, Lea, Flood, 2014).
+ * Random numbers for tests: a run prints its seed, and XDP_CANARY_SEED in the environment repeats
+ * it. SplitMix64 (Steele, Lea, Flood, 2014).
  */
 #ifndef XDP_CANARY_TESTS_RANDOM_H
 #define XDP_CANARY_TESTS_RANDOM_H

@@ -14,15 +14,15 @@
 #include <cmocka.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define CLIENTS 200
-#define WHOLE 1000000
+#define CLIENTS	     200
+#define WHOLE	     1000000
 
 static const char client4[] = "198.51.100.7", client6[] = "2001:db8:1:2:3::4";
 
 static struct packet_plan packet_of(int family)
 {
-	return family == 4 ? packet_tcp(client4, 40000, LAB_VIP4, 80) :
-			     packet_tcp(client6, 40000, LAB_VIP6, 80);
+	return family == 4 ? packet_tcp(client4, 40000, LAB_VIP4, 80)
+			   : packet_tcp(client6, 40000, LAB_VIP6, 80);
 }
 
 /* IP bytes and what is in front of them. */

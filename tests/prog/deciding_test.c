@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which cohort, and which backend of it: promises 2 to 4 and the client keys, held against the oracle's reading of the
- * interface. What a service's shares do not decide (pins, holdout, kill) is in overrides_test.c.
+ * Which cohort, and which backend of it: promises 2 to 4 and the client keys, held against the
+ * oracle's reading of the interface. What a service's shares do not decide (pins, holdout, kill) is
+ * in overrides_test.c.
  */
 #include "lab.h"
 #include "oracle.h"
@@ -18,17 +19,18 @@
 
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define PPM 1000000u
-#define SALT "shop/v1" /* of the lab's services */
+#define COUNT(array)	  (sizeof(array) / sizeof((array)[0]))
+#define PPM		  1000000u
+#define SALT		  "shop/v1" /* of the lab's services */
 #define OUTER_DESTINATION (14 + 16)
 
 static const uint8_t secret_bytes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 static struct packet_plan packet_from(struct address client, uint16_t port)
 {
-	struct packet_plan plan = client.family == 4 ? packet_tcp("198.51.100.7", port, LAB_VIP4, 80) :
-						       packet_tcp("2001:db8::7", port, LAB_VIP6, 80);
+	struct packet_plan plan = client.family == 4
+					  ? packet_tcp("198.51.100.7", port, LAB_VIP4, 80)
+					  : packet_tcp("2001:db8::7", port, LAB_VIP6, 80);
 
 	plan.source = client;
 	return plan;
@@ -85,7 +87,8 @@ static struct explanation ask_numbered(struct lab *lab, unsigned int number, str
 
 /* ---- promise 2 ---- */
 
-/* The same policy in another order; @others: services in front of it, so that it has other numbers. */
+/* The same policy in another order; @others: services in front of it, so that it has other numbers.
+ */
 static void publish_fleet_policy(struct lab *lab, bool reversed, unsigned int others)
 {
 	static const size_t backends[] = {9, 5, 3};
@@ -145,7 +148,8 @@ static void promise_2_the_same_client_gets_the_same_cohort_in_every_box(void **s
 		other_backend += sent_to(stranger, &plan, &strangers) != backend;
 		other_cohort += strangers != cohort;
 	}
-	/* Under another secret 1 - .45^2 - .3^2 - .25^2 = 64.5% change cohort; 50 to 79% is 19 deviations. */
+	/* Under another secret 1 - .45^2 - .3^2 - .25^2 = 64.5% change cohort; 50 to 79% is 19
+	 * deviations. */
 	assert_in_range(other_cohort, clients / 2, clients * 79 / 100);
 	assert_in_range(other_backend, clients * 3 / 4, clients);
 	lab_close(stranger);
@@ -154,7 +158,7 @@ static void promise_2_the_same_client_gets_the_same_cohort_in_every_box(void **s
 
 /* ---- promise 3 ---- */
 
-#define LADDER 12
+#define LADDER	       12
 #define LADDER_CLIENTS 1500
 
 static int compare_shares(const void *left, const void *right)
@@ -165,8 +169,8 @@ static int compare_shares(const void *left, const void *right)
 }
 
 /* Sets the share and looks at every client: who is in, by the oracle; who came, who went. */
-static void climb(struct lab *lab, struct lab_service *service, uint32_t ppm, const struct address *clients,
-		  bool *in, unsigned int *came, unsigned int *went)
+static void climb(struct lab *lab, struct lab_service *service, uint32_t ppm,
+		  const struct address *clients, bool *in, unsigned int *came, unsigned int *went)
 {
 	const struct oracle_slot slot = {.width = PPM, .share = ppm};
 	size_t i;
@@ -220,7 +224,8 @@ static uint32_t find_neighbour(struct random *random, int offset, struct address
 
 		*client = random_address(random, random_below(random, 4) ? 4 : 6);
 		hash = hash_of(client);
-		ppm = ((uint64_t)hash * PPM >> 32) + 1; /* the least above it, or that one's successor */
+		ppm = ((uint64_t)hash * PPM >> 32) +
+		      1; /* the least above it, or that one's successor */
 		if (oracle_threshold(ppm) + offset == hash && ppm > 1 && ppm < PPM)
 			return ppm;
 		if (!offset && oracle_threshold(ppm - 1) == hash && ppm > 2)
@@ -253,17 +258,20 @@ static void a_step_of_one_ppm_takes_in_exactly_the_hashes_below_its_threshold(vo
 
 /* ---- promise 4 ---- */
 
-#define CANARIES 3
+#define CANARIES    3
 #define SHARE_STEPS 30
 
 /* Slots of random widths, with or without a rest. */
-static void random_slots(struct random *random, struct lab_service *service, struct oracle_slot *slots)
+static void random_slots(struct random *random, struct lab_service *service,
+			 struct oracle_slot *slots)
 {
 	uint32_t start = 0, rest = PPM;
 	int i;
 
 	for (i = 0; i < CANARIES; i++) {
-		uint32_t width = i == CANARIES - 1 && random_below(random, 2) ? rest : 1 + random_below(random, rest / 2);
+		uint32_t width = i == CANARIES - 1 && random_below(random, 2)
+					 ? rest
+					 : 1 + random_below(random, rest / 2);
 
 		slots[i] = (struct oracle_slot){start, width, 0};
 		service->service.cohorts[i + 1].slot_start_ppm = start;
@@ -351,8 +359,9 @@ static void check_prefix(struct lab *lab, struct random *random, unsigned int nu
 
 static void the_client_is_the_source_masked_to_the_prefix(void **state)
 {
-	static const uint8_t prefixes6[] = {16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 55, 56, 60, 63, 64, 65, 66,
-					    72, 80, 95, 96, 97, 104, 112, 120, 126, 127, 128};
+	static const uint8_t prefixes6[] = {16, 17, 24,	 31,  32,  33,	40,  47, 48, 49,
+					    55, 56, 60,	 63,  64,  65,	66,  72, 80, 95,
+					    96, 97, 104, 112, 120, 126, 127, 128};
 	struct random random = random_seeded(__func__);
 	struct lab *lab = *state;
 	unsigned int i;
@@ -407,7 +416,8 @@ static void with_key_flow_every_flow_is_a_client(void **state)
 		}
 		told = decided(lab, &plan);
 		assert_int_equal(told.token, flow_token_of(&plan));
-		assert_int_equal(told.cohort, oracle_cohort(oracle_hash(told.token, SALT), &slot, 1));
+		assert_int_equal(told.cohort,
+				 oracle_cohort(oracle_hash(told.token, SALT), &slot, 1));
 		in_canary += told.cohort;
 	}
 	assert_in_range(in_canary, 800, 1200); /* 9 deviations */
@@ -452,7 +462,8 @@ static void balance_by_client_keeps_a_client_on_one_backend_and_by_flow_spreads_
 				break;
 		}
 		assert_int_equal(bits_of(clients), 1);
-		assert_true(i >= 8 || bits_of(flows) >= 14); /* of 16 in 300 draws; 3 missed: 1 in 10^21 */
+		assert_true(i >= 8 ||
+			    bits_of(flows) >= 14); /* of 16 in 300 draws; 3 missed: 1 in 10^21 */
 		all_clients |= clients;
 	}
 	assert_in_range(bits_of(all_clients), 13, 16); /* 200 draws */
@@ -462,7 +473,8 @@ static void balance_by_client_keeps_a_client_on_one_backend_and_by_flow_spreads_
 
 static struct address mapped(const char *text)
 {
-	struct address ipv4 = address_of(text), address = {.family = 6, .bytes = {[10] = 0xff, [11] = 0xff}};
+	struct address ipv4 = address_of(text),
+		       address = {.family = 6, .bytes = {[10] = 0xff, [11] = 0xff}};
 
 	memcpy(address.bytes + 12, ipv4.bytes, 4);
 	return address;
@@ -478,7 +490,8 @@ static void the_interfaces_vectors_come_out_of_the_program(void **state)
 		{address_of("198.51.100.7"), 0xbea1e9d79020926a, 2634844476, 613473, 3074974159},
 		{mapped("198.51.100.7"), 0xbea1e9d79020926a, 2634844476, 613473, 3074974159},
 		{address_of("203.0.113.9"), 0xa95aeba497ade9c4, 259160423, 60341, 2257301919},
-		{address_of("2001:db8:1:2:3::4"), 0x459aebd6fc91e5f2, 4243239534, 987957, 2773496245},
+		{address_of("2001:db8:1:2:3::4"), 0x459aebd6fc91e5f2, 4243239534, 987957,
+		 2773496245},
 		{address_of("2001:db8:1:2::"), 0x459aebd6fc91e5f2, 4243239534, 987957, 2773496245},
 	};
 	struct lab *lab = *state;
@@ -576,5 +589,6 @@ int main(void)
 		lab_test(explaining_has_no_side_effects),
 	};
 
-	return cmocka_run_group_tests_name("prog/deciding", tests, lab_setup_group, lab_teardown_group);
+	return cmocka_run_group_tests_name("prog/deciding", tests, lab_setup_group,
+					   lab_teardown_group);
 }

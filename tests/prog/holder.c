@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#define PAGE 4096
+#define PAGE  4096
 #define TURNS (1 << 23) /* BPF_MAX_LOOPS */
 
 /* The program's map, in memory that both sides see. */
@@ -31,15 +31,20 @@ struct holder {
 	struct words *words;
 };
 
-#define INSTRUCTION(code_, dst, src, off_, imm_) \
-	((struct bpf_insn){.code = (code_), .dst_reg = (dst), .src_reg = (src), .off = (off_), .imm = (imm_)})
-#define MOVE(dst, src) INSTRUCTION(BPF_ALU64 | BPF_MOV | BPF_X, dst, src, 0, 0)
-#define SET(dst, value) INSTRUCTION(BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, value)
-#define LOAD(dst, src, off) INSTRUCTION(BPF_LDX | BPF_DW | BPF_MEM, dst, src, off, 0)
+#define INSTRUCTION(code_, dst, src, off_, imm_)                                                   \
+	((struct bpf_insn){.code = (code_),                                                        \
+			   .dst_reg = (dst),                                                       \
+			   .src_reg = (src),                                                       \
+			   .off = (off_),                                                          \
+			   .imm = (imm_)})
+#define MOVE(dst, src)	       INSTRUCTION(BPF_ALU64 | BPF_MOV | BPF_X, dst, src, 0, 0)
+#define SET(dst, value)	       INSTRUCTION(BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, value)
+#define LOAD(dst, src, off)    INSTRUCTION(BPF_LDX | BPF_DW | BPF_MEM, dst, src, off, 0)
 #define STORE(dst, off, value) INSTRUCTION(BPF_ST | BPF_DW | BPF_MEM, dst, 0, off, value)
-#define CALL(helper) INSTRUCTION(BPF_JMP | BPF_CALL, 0, 0, 0, helper)
-#define END INSTRUCTION(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
-#define WIDE(dst, kind, value) INSTRUCTION(BPF_LD | BPF_DW | BPF_IMM, dst, kind, 0, value), INSTRUCTION(0, 0, 0, 0, 0)
+#define CALL(helper)	       INSTRUCTION(BPF_JMP | BPF_CALL, 0, 0, 0, helper)
+#define END		       INSTRUCTION(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
+#define WIDE(dst, kind, value)                                                                     \
+	INSTRUCTION(BPF_LD | BPF_DW | BPF_IMM, dst, kind, 0, value), INSTRUCTION(0, 0, 0, 0, 0)
 #define MAP(dst, fd) WIDE(dst, BPF_PSEUDO_MAP_VALUE, fd)
 
 #define FUNCTION_AT 4 /* where the callback's address is loaded */
@@ -91,8 +96,8 @@ static int load_program(int map)
 	uint32_t functions[2];
 	struct btf *btf = holder_btf(functions);
 	struct bpf_func_info info[2] = {{0, functions[0]}, {CALLBACK_AT, functions[1]}};
-	LIBBPF_OPTS(bpf_prog_load_opts, options, .prog_btf_fd = btf__fd(btf), .func_info = info, .func_info_cnt = 2,
-		    .func_info_rec_size = sizeof(*info));
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .prog_btf_fd = btf__fd(btf), .func_info = info,
+		    .func_info_cnt = 2, .func_info_rec_size = sizeof(*info));
 	int program = bpf_prog_load(BPF_PROG_TYPE_XDP, "hold", "GPL", instructions,
 				    sizeof(instructions) / sizeof(*instructions), &options);
 
@@ -105,7 +110,8 @@ static void *run(void *argument)
 {
 	const struct holder *holder = argument;
 	uint8_t frame[64] = {0};
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .data_size_in = sizeof(frame), .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .data_size_in = sizeof(frame),
+		    .repeat = 1);
 
 	return bpf_prog_test_run_opts(holder->program, &options) ? argument : NULL;
 }
@@ -124,7 +130,8 @@ static void start_once(struct holder *holder, uint32_t milliseconds)
 	assert_int_equal(pthread_create(&holder->thread, NULL, run, holder), 0);
 	while (!__atomic_load_n(&holder->words->begun, __ATOMIC_ACQUIRE))
 		sched_yield();
-	__atomic_store_n(&holder->words->deadline, monotonic() + milliseconds * 1000000ULL, __ATOMIC_RELEASE);
+	__atomic_store_n(&holder->words->deadline, monotonic() + milliseconds * 1000000ULL,
+			 __ATOMIC_RELEASE);
 }
 
 struct holder *holder_start(uint32_t milliseconds)
@@ -134,7 +141,8 @@ struct holder *holder_start(uint32_t milliseconds)
 	int tries;
 
 	assert_non_null(holder);
-	holder->map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "hold", 4, sizeof(struct words), 1, &options);
+	holder->map =
+		bpf_map_create(BPF_MAP_TYPE_ARRAY, "hold", 4, sizeof(struct words), 1, &options);
 	assert_true(holder->map >= 0);
 	holder->words = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, holder->map, 0);
 	assert_ptr_not_equal(holder->words, MAP_FAILED);

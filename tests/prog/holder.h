@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A packet that takes its time: another XDP program, run in a thread, that stays in the kernel for as long as it is told.
- * What waits for a grace period must not return before it has ended. The most is 8 million turns, a fifth of a second.
+ * A packet that takes its time: another XDP program, run in a thread, that stays in the kernel for
+ * as long as it is told. What waits for a grace period must not return before it has ended. The
+ * most is 8 million turns, a fifth of a second.
  */
 #ifndef XDP_CANARY_TESTS_HOLDER_H
 #define XDP_CANARY_TESTS_HOLDER_H

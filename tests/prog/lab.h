@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A box for one test program: real maps in a bpffs of its own (in a mount and network namespace that end with the
- * process), the real program loaded on them, services described in C and published the way commands do.
- * Numbers that the store would give are fixed: a service's slot is its place in the lab.
+ * A box for one test program: real maps in a bpffs of its own (in a mount and network namespace
+ * that end with the process), the real program loaded on them, services described in C and
+ * published the way commands do. Numbers that the store would give are fixed: a service's slot is
+ * its place in the lab.
  */
 #ifndef XDP_CANARY_TESTS_LAB_H
 #define XDP_CANARY_TESTS_LAB_H
@@ -14,9 +15,10 @@
 
 #include <linux/bpf.h>
 
-#define LAB_INGRESS 1	/* loopback of the lab's network namespace */
-#define LAB_EGRESS 7	/* any other: redirects are not carried out in a test run */
-#define LAB_METADATA_MOST 216 /* XDP's headroom less the kernel's struct xdp_frame: no room is left */
+#define LAB_INGRESS 1 /* loopback of the lab's network namespace */
+#define LAB_EGRESS  7 /* any other: redirects are not carried out in a test run */
+#define LAB_METADATA_MOST                                                                          \
+	216 /* XDP's headroom less the kernel's struct xdp_frame: no room is left */
 #define LAB_MAC_OF_BOX "\x02\xff\x00\x00\x00\x01"
 
 struct lab_backend {
@@ -66,7 +68,8 @@ int lab_setup(void **state);
 
 /* ---- services ---- */
 
-/* Without VIPs and backends; cohorts stable and canary with the whole as its slot; 0%. Freed by the lab. */
+/* Without VIPs and backends; cohorts stable and canary with the whole as its slot; 0%. Freed by the
+ * lab. */
 struct lab_service *lab_add_service(struct lab *lab, const char *name, enum steer_method steer);
 void lab_add_vip(struct lab_service *service, const char *vip);
 /* Slots stay as they are: set them where the default, the same for all, is not wanted. */
@@ -75,10 +78,12 @@ void lab_set_cohorts(struct lab_service *service, size_t count);
 struct lab_backend *lab_add_backend(struct lab_service *service, size_t cohort, const char *address,
 				    uint16_t weight, uint32_t ifindex);
 void lab_add_pin(struct lab_service *service, const char *prefix, uint8_t cohort, uint64_t expires);
-void lab_set_share(struct lab_service *service, size_t cohort, uint32_t ppm); /* of the default rule */
+void lab_set_share(struct lab_service *service, size_t cohort,
+		   uint32_t ppm); /* of the default rule */
 void lab_mac(size_t cohort, size_t index, uint8_t mac[6]);
 
-/* A service, usual in tests: one VIP each family, a backend each cohort: 10.0.<cohort>.11 or fd00:<cohort>::11. */
+/* A service, usual in tests: one VIP each family, a backend each cohort: 10.0.<cohort>.11 or
+ * fd00:<cohort>::11. */
 #define LAB_VIP4 "192.0.2.10"
 #define LAB_VIP6 "2001:db8::10"
 struct lab_service *lab_add_usual(struct lab *lab, enum steer_method steer, int family);
@@ -107,7 +112,8 @@ struct run {
  */
 void lab_run(const struct lab *lab, const struct frame *in, struct run *run);
 void lab_run_plan(const struct lab *lab, const struct packet_plan *plan, struct run *run);
-/* The cohort that a steered packet went to, by the destination MAC; -1: it was not steered to a lab's backend. */
+/* The cohort that a steered packet went to, by the destination MAC; -1: it was not steered to a
+ * lab's backend. */
 int lab_cohort_of(const struct run *run);
 int lab_backend_of(const struct run *run); /* the same: its place in the cohort */
 /* What the explaining program says of it. */
@@ -122,10 +128,11 @@ void lab_assert_dropped(struct lab *lab, const struct frame *in, enum reason rea
 struct interface_counter lab_interface_counter(const struct lab *lab);
 uint64_t lab_reason(const struct lab *lab, enum reason reason);
 /* @rule RULE_NONE: of decisions that no rule took. */
-struct rule_counter lab_rule_counter(const struct lab *lab, const struct lab_service *service, uint8_t rule,
-				     size_t cohort);
+struct rule_counter lab_rule_counter(const struct lab *lab, const struct lab_service *service,
+				     uint8_t rule, size_t cohort);
 struct backend_counter lab_backend_counter(const struct lab *lab, const struct lab_service *service,
 					   size_t number);
-struct decision_counter lab_decision_counter(const struct lab *lab, const struct lab_service *service);
+struct decision_counter lab_decision_counter(const struct lab *lab,
+					     const struct lab_service *service);
 
 #endif

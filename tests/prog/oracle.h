@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A second opinion, written from INTERFACE ("The decision, exactly") and the RFCs alone: nothing of headers/ or bpf/
- * but the names of reasons is used, so that a mistake there is not made here too.
+ * A second opinion, written from INTERFACE ("The decision, exactly") and the RFCs alone: nothing of
+ * headers/ or bpf/ but the names of reasons is used, so that a mistake there is not made here too.
  */
 #ifndef XDP_CANARY_TESTS_ORACLE_H
 #define XDP_CANARY_TESTS_ORACLE_H
@@ -19,7 +19,8 @@ uint32_t oracle_hash(uint64_t token, const char *salt);
 /* T(ppm), 0 to 2^32. */
 uint64_t oracle_threshold(uint32_t ppm);
 
-/* The cohort, 0 the control, of a client at @hash; slots of @canaries canaries from canary 1 on, in ppm. */
+/* The cohort, 0 the control, of a client at @hash; slots of @canaries canaries from canary 1 on, in
+ * ppm. */
 struct oracle_slot {
 	uint32_t start, width, share;
 };
@@ -40,7 +41,8 @@ struct oracle_random {
 	uint64_t state;
 };
 uint64_t oracle_next(struct oracle_random *random);
-/* Seeded by the clock, or by SEED in the environment, and printed, so that a failure can be repeated. */
+/* Seeded by the clock, or by SEED in the environment, and printed, so that a failure can be
+ * repeated. */
 struct oracle_random oracle_seed(const char *test);
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What goes before a rule: kill, pins, holdout; and what comes after it, a cohort without a backend. */
+/* What goes before a rule: kill, pins, holdout; and what comes after it, a cohort without a
+ * backend. */
 #include "lab.h"
 #include "oracle.h"
 #include "tests/random.h"
@@ -13,15 +14,16 @@
 
 #include <cmocka.h>
 
-#define PPM 1000000u
+#define PPM  1000000u
 #define PINS 3000
 
 static const uint8_t secret_bytes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 static struct packet_plan packet_from(struct address client)
 {
-	struct packet_plan plan = client.family == 4 ? packet_tcp("198.51.100.7", 40000, LAB_VIP4, 80) :
-						       packet_tcp("2001:db8::7", 40000, LAB_VIP6, 80);
+	struct packet_plan plan = client.family == 4
+					  ? packet_tcp("198.51.100.7", 40000, LAB_VIP4, 80)
+					  : packet_tcp("2001:db8::7", 40000, LAB_VIP6, 80);
 
 	plan.source = client;
 	return plan;
@@ -91,8 +93,10 @@ static bool prefix_holds(const struct prefix *prefix, const struct address *clie
 	return true;
 }
 
-/* PIN_NONE, or the cohort of the longest prefix; *@expired: that one has, and what a wider one does is left open. */
-static uint8_t pinned_by_force(const struct lab_service *service, const struct address *client, bool *expired)
+/* PIN_NONE, or the cohort of the longest prefix; *@expired: that one has, and what a wider one does
+ * is left open. */
+static uint8_t pinned_by_force(const struct lab_service *service, const struct address *client,
+			       bool *expired)
 {
 	const struct pin *longest = NULL;
 	size_t i;
@@ -100,7 +104,8 @@ static uint8_t pinned_by_force(const struct lab_service *service, const struct a
 	for (i = 0; i < service->pins_count; i++) {
 		const struct pin *pin = &service->pins[i];
 
-		if (prefix_holds(&pin->client, client) && (!longest || pin->client.length >= longest->client.length))
+		if (prefix_holds(&pin->client, client) &&
+		    (!longest || pin->client.length >= longest->client.length))
 			longest = pin;
 	}
 	*expired = longest && longest->expires == 1;
@@ -140,7 +145,9 @@ static void check_pins(struct lab *lab, struct random *random, const struct lab_
 	unsigned int seen[COHORTS_MAX + 1] = {0}, i;
 
 	for (i = 0; i < 6000; i++) {
-		struct address client = nearby(random, &service->pins[random_below(random, PINS)].client), packet;
+		struct address client = nearby(random,
+					       &service->pins[random_below(random, PINS)].client),
+			       packet;
 		bool expired;
 		struct prefix key = {client, client.family == 4 ? 32 : 128};
 		uint8_t cohort;
@@ -160,7 +167,8 @@ static void check_pins(struct lab *lab, struct random *random, const struct lab_
 		assert_true(seen[i] > 0);
 }
 
-static void random_pins(struct lab *lab, struct random *random, unsigned int prefix4, unsigned int prefix6)
+static void random_pins(struct lab *lab, struct random *random, unsigned int prefix4,
+			unsigned int prefix6)
 {
 	struct lab_service *service = add_service(lab, COHORTS_MAX, 0);
 	unsigned int i;
@@ -172,8 +180,8 @@ static void random_pins(struct lab *lab, struct random *random, unsigned int pre
 		struct prefix prefix = random_prefix(random, prefix4, prefix6);
 		uint64_t expires[] = {PIN_FOREVER, PIN_FOREVER, PIN_FOREVER - 1, 1};
 
-		lab_add_pin(service, prefix_format(&prefix, text), random_below(random, COHORTS_MAX),
-			    expires[random_below(random, 4)]);
+		lab_add_pin(service, prefix_format(&prefix, text),
+			    random_below(random, COHORTS_MAX), expires[random_below(random, 4)]);
 	}
 	lab_publish(lab);
 	check_pins(lab, random, service);
@@ -205,7 +213,8 @@ static void a_pin_goes_by_the_source_also_where_the_key_is_the_flow(void **state
 	lab_add_pin(service, "2001:db8:1:2::/64", 1, PIN_FOREVER);
 	lab_publish(lab);
 	for (i = 0; i < 200; i++) {
-		struct packet_plan plan = packet_from(address_of(i % 2 ? "198.51.100.7" : "2001:db8:1:2:3::4"));
+		struct packet_plan plan =
+			packet_from(address_of(i % 2 ? "198.51.100.7" : "2001:db8:1:2:3::4"));
 
 		plan.source_port = random_next(&random);
 		assert_int_equal(lab_explain(lab, &plan).reason, REASON_OVERRIDE);
@@ -332,8 +341,10 @@ static void check_all(struct lab *lab, struct random *random, bool killed)
 	int i;
 
 	for (i = 0; i < 500; i++)
-		assert_decided(lab, any_client(random), killed ? REASON_KILLED : REASON_DEFAULT, !killed);
-	assert_decided(lab, address_of("198.51.100.7"), killed ? REASON_KILLED : REASON_OVERRIDE, !killed);
+		assert_decided(lab, any_client(random), killed ? REASON_KILLED : REASON_DEFAULT,
+			       !killed);
+	assert_decided(lab, address_of("198.51.100.7"), killed ? REASON_KILLED : REASON_OVERRIDE,
+		       !killed);
 	assert_decided(lab, address_of("2001:db8::1"), killed ? REASON_KILLED : REASON_OVERRIDE, 0);
 }
 
@@ -360,7 +371,8 @@ static void killed_means_everyone_and_at_once(void **state)
 	check_all(lab, &random, true);
 	plan.destination = address_of("192.0.2.11");
 	assert_int_equal(lab_explain(lab, &plan).cohort, 1);
-	service_lift_kill(lab->datapath, service->slot, service_kills(lab->datapath, service->slot));
+	service_lift_kill(lab->datapath, service->slot,
+			  service_kills(lab->datapath, service->slot));
 	assert_false(service_is_killed(lab->datapath, service->slot));
 	check_all(lab, &random, false);
 }
@@ -461,5 +473,6 @@ int main(void)
 		lab_test(without_any_backend_a_packet_is_dropped),
 	};
 
-	return cmocka_run_group_tests_name("prog/overrides", tests, lab_setup_group, lab_teardown_group);
+	return cmocka_run_group_tests_name("prog/overrides", tests, lab_setup_group,
+					   lab_teardown_group);
 }

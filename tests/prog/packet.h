@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Frames for the tests: built from a description, byte by byte and by nothing that the program uses, so that what
- * the program reads and writes is checked against a second reading of the RFCs.
+ * Frames for the tests: built from a description, byte by byte and by nothing that the program
+ * uses, so that what the program reads and writes is checked against a second reading of the RFCs.
  */
 #ifndef XDP_CANARY_TESTS_PACKET_H
 #define XDP_CANARY_TESTS_PACKET_H
@@ -12,12 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_MAX 10240
-#define PACKET_TAGS_MAX 4
+#define FRAME_MAX	      10240
+#define PACKET_TAGS_MAX	      4
 #define PACKET_EXTENSIONS_MAX 9
 
 #define TYPE_IPV4 0x0800
-#define TYPE_ARP 0x0806
+#define TYPE_ARP  0x0806
 #define TYPE_VLAN 0x8100
 #define TYPE_IPV6 0x86dd
 #define TYPE_QINQ 0x88a8
@@ -43,15 +43,15 @@ struct packet_plan {
 	uint8_t ttl;
 	uint16_t ip_id;
 	bool dont_fragment;
-	uint16_t fragment;     /* IPv4: more-fragments bit and offset as they lie in the header */
-	unsigned int options;  /* IPv4: bytes of options, a multiple of 4 */
+	uint16_t fragment;    /* IPv4: more-fragments bit and offset as they lie in the header */
+	unsigned int options; /* IPv4: bytes of options, a multiple of 4 */
 	unsigned int extensions;
 	uint8_t extension_types[PACKET_EXTENSIONS_MAX];
 	uint16_t extension_fragment; /* IPv6: offset and more-fragments bit of a fragment header */
 	uint8_t protocol;
 	uint16_t source_port, destination_port;
 	uint8_t tcp_flags;
-	size_t payload;	       /* bytes, of a pattern that the ports choose */
+	size_t payload; /* bytes, of a pattern that the ports choose */
 };
 
 struct packet_plan packet_tcp(const char *source, uint16_t source_port, const char *destination,
@@ -74,9 +74,11 @@ struct outer_plan {
 };
 
 /* What a right encapsulation of the planned packet looks like. */
-void packet_encapsulate(const struct packet_plan *plan, const struct outer_plan *outer, struct frame *out);
+void packet_encapsulate(const struct packet_plan *plan, const struct outer_plan *outer,
+			struct frame *out);
 
-/* RFC 1071, over network-order words; @seed: a sum so far, not complemented. Returns the complement. */
+/* RFC 1071, over network-order words; @seed: a sum so far, not complemented. Returns the
+ * complement. */
 uint16_t packet_checksum(const void *data, size_t size, uint32_t seed);
 /* The RFC 8200 section 8.1 pseudo-header's sum: of @addresses (32 bytes), @length and @protocol. */
 uint32_t packet_pseudo_sum(const uint8_t *addresses, uint32_t length, uint8_t protocol);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Publishing under traffic (promise 5). Views differ in all that a view has: salt, shares, slots, holdout, pins, prefixes,
- * balance, rings, backends, steering. What each makes of each flow is recorded first, one view at a time in
- * peace; under swaps every packet has to come out as one of them has it, to the byte. There are an odd number
- * of views: a service has two places for them, which take turns, so that each place sees each.
+ * Publishing under traffic (promise 5). Views differ in all that a view has: salt, shares, slots,
+ * holdout, pins, prefixes, balance, rings, backends, steering. What each makes of each flow is
+ * recorded first, one view at a time in peace; under swaps every packet has to come out as one of
+ * them has it, to the byte. There are an odd number of views: a service has two places for them,
+ * which take turns, so that each place sees each.
  */
 #include "lab.h"
 #include "holder.h"
@@ -20,14 +21,14 @@
 
 #include <cmocka.h>
 
-#define VARIANTS 5
-#define SERVICES 2
-#define FLOWS 300
-#define OUT_MAX 192
-#define SWAPS 200
-#define PACKETS 200000
+#define VARIANTS    5
+#define SERVICES    2
+#define FLOWS	    300
+#define OUT_MAX	    192
+#define SWAPS	    200
+#define PACKETS	    200000
 #define SECONDS_MAX 300 /* a machine that is too slow for the test */
-#define HOLD 60		/* milliseconds */
+#define HOLD	    60	/* milliseconds */
 
 struct outcome {
 	uint32_t verdict, size;
@@ -43,7 +44,8 @@ struct views {
 
 /* ---- views that differ ---- */
 
-static void add_backends(struct lab_service *service, unsigned int variant, size_t cohort, size_t count)
+static void add_backends(struct lab_service *service, unsigned int variant, size_t cohort,
+			 size_t count)
 {
 	char address[32];
 	size_t i;
@@ -73,15 +75,17 @@ static void add_pins(struct random *random, struct lab_service *service, unsigne
 		prefix.address.bytes[3] = 0;
 		prefix = prefix_shorten(&prefix, 16, 32);
 		prefix.address.bytes[0] = i % 2 ? 198 : 0x20;
-		lab_add_pin(service, prefix_format(&prefix, text), random_below(random, 3), PIN_FOREVER);
+		lab_add_pin(service, prefix_format(&prefix, text), random_below(random, 3),
+			    PIN_FOREVER);
 	}
 }
 
 /* The service in @slot as view @variant has it. */
-static struct lab_service *add_variant(struct lab *lab, struct random *random, unsigned int variant, uint32_t slot)
+static struct lab_service *add_variant(struct lab *lab, struct random *random, unsigned int variant,
+				       uint32_t slot)
 {
-	struct lab_service *service = lab_add_service(lab, slot ? "api" : "shop",
-						      variant == 4 ? STEER_L2 : STEER_IPIP);
+	struct lab_service *service =
+		lab_add_service(lab, slot ? "api" : "shop", variant == 4 ? STEER_L2 : STEER_IPIP);
 	struct service *s = &service->service;
 
 	service->slot = slot;
@@ -111,8 +115,9 @@ static void build_flows(struct random *random, struct views *views)
 	unsigned int i;
 
 	for (i = 0; i < FLOWS; i++) {
-		struct packet_plan plan = i % 2 ? packet_tcp("198.51.100.7", 1, i % 3 ? LAB_VIP4 : "192.0.2.20", 80) :
-						  packet_tcp("2001:db8::7", 1, i % 3 ? LAB_VIP6 : "2001:db8::20", 80);
+		struct packet_plan plan =
+			i % 2 ? packet_tcp("198.51.100.7", 1, i % 3 ? LAB_VIP4 : "192.0.2.20", 80)
+			      : packet_tcp("2001:db8::7", 1, i % 3 ? LAB_VIP6 : "2001:db8::20", 80);
 
 		plan.source = random_address(random, i % 2 ? 4 : 6);
 		plan.source.bytes[0] = i % 2 ? 198 : 0x20;
@@ -134,15 +139,16 @@ static void check(struct lab *lab, int error)
 	assert_int_equal(error, 0);
 }
 
-static void stage(struct lab *lab, const struct views *views, struct publication *publication, uint64_t epoch)
+static void stage(struct lab *lab, const struct views *views, struct publication *publication,
+		  uint64_t epoch)
 {
 	uint32_t slot;
 
 	for (slot = 0; slot < SERVICES; slot++) {
 		const struct lab_image *image = &views->images[epoch % VARIANTS][slot];
 
-		check(lab, publication_stage(publication, slot, slot ? "api" : "shop", &image->image, epoch,
-					     image->hops, lab->errors));
+		check(lab, publication_stage(publication, slot, slot ? "api" : "shop",
+					     &image->image, epoch, image->hops, lab->errors));
 	}
 }
 
@@ -165,8 +171,8 @@ static void publish(struct lab *lab, const struct views *views, uint64_t epoch)
 
 static void publish_vips(struct lab *lab)
 {
-	static const char *const texts[] = {LAB_VIP4 ":80/tcp", "[" LAB_VIP6 "]:80/tcp", "192.0.2.20:80/tcp",
-					    "[2001:db8::20]:80/tcp"};
+	static const char *const texts[] = {LAB_VIP4 ":80/tcp", "[" LAB_VIP6 "]:80/tcp",
+					    "192.0.2.20:80/tcp", "[2001:db8::20]:80/tcp"};
 	struct publication *publication = begin(lab);
 	struct vip_entry vips[4];
 	int i;
@@ -182,7 +188,8 @@ static void publish_vips(struct lab *lab)
 
 /* ---- what comes out ---- */
 
-static struct outcome outcome_of(const struct lab *lab, const struct lab *aside, const struct frame *flow)
+static struct outcome outcome_of(const struct lab *lab, const struct lab *aside,
+				 const struct frame *flow)
 {
 	struct outcome outcome = {0};
 	struct run run;
@@ -207,7 +214,8 @@ static bool same_explanation(struct explanation a, struct explanation b)
 
 static bool same_packet(const struct outcome *a, const struct outcome *b)
 {
-	return a->verdict == b->verdict && a->size == b->size && !memcmp(a->bytes, b->bytes, sizeof(a->bytes));
+	return a->verdict == b->verdict && a->size == b->size &&
+	       !memcmp(a->bytes, b->bytes, sizeof(a->bytes));
 }
 
 static void record(struct lab *lab, struct views *views)
@@ -241,7 +249,8 @@ static struct views *setup_views(struct lab *lab, const char *test)
 	assert_non_null(views);
 	for (variant = 0; variant < VARIANTS; variant++)
 		for (slot = 0; slot < SERVICES; slot++)
-			lab_compile(add_variant(lab, &random, variant, slot), &views->images[variant][slot]);
+			lab_compile(add_variant(lab, &random, variant, slot),
+				    &views->images[variant][slot]);
 	build_flows(&random, views);
 	publish_vips(lab);
 	record(lab, views);
@@ -269,7 +278,8 @@ static void assert_shown(struct lab *lab, const struct views *views, uint64_t ep
 		struct outcome outcome = outcome_of(lab, &aside, &views->flows[i]);
 
 		assert_int_equal(outcome.told.epoch, epoch);
-		assert_true(same_explanation(outcome.told, views->outcomes[epoch % VARIANTS][i].told));
+		assert_true(
+			same_explanation(outcome.told, views->outcomes[epoch % VARIANTS][i].told));
 		assert_true(same_packet(&outcome, &views->outcomes[epoch % VARIANTS][i]));
 	}
 }
@@ -294,7 +304,8 @@ static void check_packet(struct traffic *traffic, const struct outcome *outcome,
 		traffic->lost++;
 		return;
 	}
-	while (variant < VARIANTS && !same_packet(outcome, &traffic->views->outcomes[variant][flow]))
+	while (variant < VARIANTS &&
+	       !same_packet(outcome, &traffic->views->outcomes[variant][flow]))
 		variant++;
 	if (variant < VARIANTS)
 		traffic->seen[variant]++;
@@ -318,7 +329,8 @@ static void *run_traffic(void *argument)
 		check_packet(traffic, &outcome, flow);
 		traffic->old += outcome.told.epoch < shown;
 		traffic->mixed += !same_explanation(
-			outcome.told, traffic->views->outcomes[outcome.told.epoch % VARIANTS][flow].told);
+			outcome.told,
+			traffic->views->outcomes[outcome.told.epoch % VARIANTS][flow].told);
 		__atomic_fetch_add(&traffic->packets, 2, __ATOMIC_RELAXED);
 	}
 	return NULL;
@@ -361,7 +373,8 @@ static void promise_5_a_packet_sees_one_view_whole(void **state)
 		for (variant = 0; variant < VARIANTS; variant++)
 			assert_true(traffic[i].seen[variant] > 0);
 	}
-	printf("%llu packets, %llu swaps\n", (unsigned long long)packets, (unsigned long long)(epoch - VARIANTS));
+	printf("%llu packets, %llu swaps\n", (unsigned long long)packets,
+	       (unsigned long long)(epoch - VARIANTS));
 	assert_true(packets >= PACKETS && epoch >= VARIANTS + SWAPS);
 	assert_shown(lab, views, epoch - 1);
 	free_views(lab, views);
@@ -379,7 +392,8 @@ static size_t copy_view(const struct lab *lab, uint32_t slot, uint8_t *out)
 		size_t size;
 	} parts[] = {
 		{view, sizeof(*view)},
-		{map_array(maps, MAP_RULES, struct view_rule) + view->rules, sizeof(struct view_rule)},
+		{map_array(maps, MAP_RULES, struct view_rule) + view->rules,
+		 sizeof(struct view_rule)},
 		{map_array(maps, MAP_RING_SLOTS, uint32_t) + view->rings[0],
 		 (view->rings[COHORTS_MAX] - view->rings[0]) * sizeof(uint32_t)},
 		{map_array(maps, MAP_BACKENDS, struct backend_line) + view->backends,
@@ -482,7 +496,8 @@ static void *show(void *argument)
 	return NULL;
 }
 
-/* A packet that found the VIP before it went may still read the cell: it stays until that packet has ended. */
+/* A packet that found the VIP before it went may still read the cell: it stays until that packet
+ * has ended. */
 static void a_service_goes_after_its_vips(void **state)
 {
 	struct lab *lab = *state;
@@ -534,5 +549,6 @@ int main(void)
 		lab_test(a_service_goes_after_its_vips),
 	};
 
-	return cmocka_run_group_tests_name("prog/publishing", tests, lab_setup_group, lab_teardown_group);
+	return cmocka_run_group_tests_name("prog/publishing", tests, lab_setup_group,
+					   lab_teardown_group);
 }

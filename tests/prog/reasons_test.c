@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#define WHOLE 1000000
-#define MIXED 20000
+#define WHOLE	    1000000
+#define MIXED	    20000
 #define KILLED_SLOT 2
 #define HOLDOUT_VIP 29 /* 192.0.2.29 */
 
@@ -20,8 +20,8 @@ static const char client4[] = "198.51.100.7", client6[] = "2001:db8:1:2:3::4";
 
 static struct packet_plan packet_of(int family)
 {
-	return family == 4 ? packet_tcp(client4, 40000, LAB_VIP4, 80) :
-			     packet_tcp(client6, 40000, LAB_VIP6, 80);
+	return family == 4 ? packet_tcp(client4, 40000, LAB_VIP4, 80)
+			   : packet_tcp(client6, 40000, LAB_VIP6, 80);
 }
 
 struct sample {

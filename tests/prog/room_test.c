@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Room in the maps: which parts are free follows from the current views. What is written never lies over what a packet
- * may see, what is no longer seen is used again, and what does not fit changes nothing.
+ * Room in the maps: which parts are free follows from the current views. What is written never lies
+ * over what a packet may see, what is no longer seen is used again, and what does not fit changes
+ * nothing.
  */
 #include "lab.h"
 #include "tests/random.h"
@@ -17,12 +18,13 @@
 
 #define SERVICES 6
 #define BACKENDS 512
-#define ROUNDS 120
+#define ROUNDS	 120
 
 static int setup_group(void **state)
 {
 	lab_require_bpf();
-	*state = lab_open(lab_secret, (struct limits){.services = SERVICES, .vips = 64, .backends = BACKENDS});
+	*state = lab_open(lab_secret,
+			  (struct limits){.services = SERVICES, .vips = 64, .backends = BACKENDS});
 	return 0;
 }
 
@@ -38,7 +40,8 @@ static struct lab_service *add_numbered(struct lab *lab, unsigned int number)
 	return service;
 }
 
-static void set_backends(struct lab_service *service, unsigned int number, size_t cohort, size_t count)
+static void set_backends(struct lab_service *service, unsigned int number, size_t cohort,
+			 size_t count)
 {
 	char address[32];
 	size_t i;
@@ -49,7 +52,8 @@ static void set_backends(struct lab_service *service, unsigned int number, size_
 	for (i = 0; i < count; i++) {
 		struct lab_backend *backend;
 
-		snprintf(address, sizeof(address), "10.%u.%zu.%zu", number, 64 * cohort + i / 256, i % 256);
+		snprintf(address, sizeof(address), "10.%u.%zu.%zu", number, 64 * cohort + i / 256,
+			 i % 256);
 		backend = lab_add_backend(service, cohort, address, 1 + i % 100, LAB_INGRESS);
 		backend->hop.mac[3] = number;
 	}
@@ -88,15 +92,17 @@ static struct place place_of(const struct lab *lab, uint32_t slot)
 		return (struct place){.used = false};
 	return (struct place){
 		.first = {view->rings[0], view->backends, view->pins},
-		.end = {view->rings[COHORTS_MAX], view->backends + view->backends_count, view->pins + view->pins_count},
+		.end = {view->rings[COHORTS_MAX], view->backends + view->backends_count,
+			view->pins + view->pins_count},
 		.used = true,
 	};
 }
 
 static bool are_apart(const struct place *a, const struct place *b, int kind)
 {
-	return !a->used || !b->used || a->first[kind] == a->end[kind] || b->first[kind] == b->end[kind] ||
-	       a->end[kind] <= b->first[kind] || b->end[kind] <= a->first[kind];
+	return !a->used || !b->used || a->first[kind] == a->end[kind] ||
+	       b->first[kind] == b->end[kind] || a->end[kind] <= b->first[kind] ||
+	       b->end[kind] <= a->first[kind];
 }
 
 static void assert_apart(const struct place *a, const struct place *b, bool may_stay)
@@ -105,25 +111,27 @@ static void assert_apart(const struct place *a, const struct place *b, bool may_
 
 	for (kind = 0; kind < KINDS; kind++)
 		assert_true(are_apart(a, b, kind) ||
-			    (may_stay && a->first[kind] == b->first[kind] && a->end[kind] == b->end[kind]));
+			    (may_stay && a->first[kind] == b->first[kind] &&
+			     a->end[kind] == b->end[kind]));
 }
 
 /*
- * Of what is seen now, and of the new with what packets could see while it was written: what did not change may stay
- * where it is.
+ * Of what is seen now, and of the new with what packets could see while it was written: what did
+ * not change may stay where it is.
  */
 static void assert_places(const struct lab *lab, const struct place *before, const bool *changed)
 {
-	const uint32_t sizes[KINDS] = {lab->datapath->maps[MAP_RING_SLOTS].entries * RING_LINE_SLOTS,
-				       lab->datapath->maps[MAP_BACKENDS].entries,
-				       lab->datapath->maps[MAP_PINS].entries};
+	const uint32_t sizes[KINDS] = {
+		lab->datapath->maps[MAP_RING_SLOTS].entries * RING_LINE_SLOTS,
+		lab->datapath->maps[MAP_BACKENDS].entries, lab->datapath->maps[MAP_PINS].entries};
 	struct place places[SERVICES];
 	int i, j, kind;
 
 	for (i = 0; i < SERVICES; i++) {
 		places[i] = place_of(lab, i);
 		for (kind = 0; kind < KINDS; kind++)
-			assert_true(places[i].first[kind] <= places[i].end[kind] && places[i].end[kind] <= sizes[kind]);
+			assert_true(places[i].first[kind] <= places[i].end[kind] &&
+				    places[i].end[kind] <= sizes[kind]);
 		for (j = 0; j < i; j++)
 			assert_apart(&places[i], &places[j], false);
 		for (j = 0; j < SERVICES && changed[i]; j++)
@@ -138,14 +146,15 @@ static void check(struct lab *lab, int error)
 	assert_int_equal(error, 0);
 }
 
-static int stage(struct lab *lab, struct publication *publication, const struct lab_service *service)
+static int stage(struct lab *lab, struct publication *publication,
+		 const struct lab_service *service)
 {
 	struct lab_image image;
 	int error;
 
 	lab_compile(service, &image);
-	error = publication_stage(publication, service->slot, service->service.name, &image.image, service->epoch,
-				  image.hops, lab->errors);
+	error = publication_stage(publication, service->slot, service->service.name, &image.image,
+				  service->epoch, image.hops, lab->errors);
 	lab_image_release(&image);
 	return error;
 }
@@ -159,19 +168,23 @@ static void assert_served(struct lab *lab, struct random *random)
 		for (i = 0; i < 30; i++) {
 			const struct lab_service *service = lab->services[number];
 			struct packet_plan plan = packet_tcp("198.51.100.7", i, "192.0.2.1", 80);
-			uint32_t pin = service->pins_count ? random_below(random, service->pins_count) : 0;
+			uint32_t pin =
+				service->pins_count ? random_below(random, service->pins_count) : 0;
 			int cohort = 0;
 			struct run run;
 
 			plan.destination.bytes[3] = number;
 			if (service->pins_count && i % 2) {
 				plan.source = service->pins[pin].client.address;
-				cohort = service->service.cohorts[1].backends_count ? service->pins[pin].cohort : 0;
+				cohort = service->service.cohorts[1].backends_count
+						 ? service->pins[pin].cohort
+						 : 0;
 			}
 			lab_run_plan(lab, &plan, &run);
 			assert_int_equal(lab_cohort_of(&run), cohort);
 			assert_int_equal(run.out.bytes[3], number);
-			assert_true(lab_backend_of(&run) < (int)service->service.cohorts[cohort].backends_count);
+			assert_true(lab_backend_of(&run) <
+				    (int)service->service.cohorts[cohort].backends_count);
 		}
 }
 
@@ -188,7 +201,8 @@ static void change_some(struct lab *lab, struct random *random, bool *changed)
 			continue;
 		set_backends(lab->services[i], i, 0, 1 + random_below(random, 30));
 		set_backends(lab->services[i], i, 1, random_below(random, 4));
-		set_pins(lab->services[i], random_below(random, 3) ? random_below(random, 2000) : 0);
+		set_pins(lab->services[i],
+			 random_below(random, 3) ? random_below(random, 2000) : 0);
 		lab->services[i]->epoch++;
 		check(lab, stage(lab, publication, lab->services[i]));
 	}
@@ -216,10 +230,12 @@ static void room_is_used_again_and_never_twice(void **state)
 	}
 }
 
-/* A box at its limit can still be changed, service by service: there is room for a second view of any. */
+/* A box at its limit can still be changed, service by service: there is room for a second view of
+ * any. */
 static void a_full_box_can_be_changed_service_by_service(void **state)
 {
-	const struct limits limits = {.services = SERVICES, .vips = SERVICES, .backends = 16 * SERVICES};
+	const struct limits limits = {
+		.services = SERVICES, .vips = SERVICES, .backends = 16 * SERVICES};
 	struct random random = random_seeded(__func__);
 	struct lab *lab = lab_open(lab_secret, limits);
 	struct place before[SERVICES];
@@ -239,13 +255,15 @@ static void a_full_box_can_be_changed_service_by_service(void **state)
 			before[i] = place_of(lab, i);
 			changed[i] = i == round % SERVICES;
 		}
-		lab->services[round % SERVICES]->backends[0][0].backend.weight = 200 + round; /* another ring */
+		lab->services[round % SERVICES]->backends[0][0].backend.weight =
+			200 + round; /* another ring */
 		check(lab, publication_begin(lab->datapath, &publication, lab->errors));
 		check(lab, stage(lab, publication, lab->services[round % SERVICES]));
 		check(lab, publication_show(publication, lab->errors));
 		publication_end(publication);
 		assert_places(lab, before, changed);
-		assert_true(place_of(lab, round % SERVICES).first[RINGS] != before[round % SERVICES].first[RINGS]);
+		assert_true(place_of(lab, round % SERVICES).first[RINGS] !=
+			    before[round % SERVICES].first[RINGS]);
 		assert_served(lab, &random);
 	}
 	lab_close(lab);
@@ -271,7 +289,8 @@ static size_t copy_maps(const struct lab *lab, uint8_t **out)
 }
 
 /* Staging @large fails, with an error that names it, and leaves what packets see as it was. */
-static void assert_does_not_fit(struct lab *lab, const struct lab_service *large, struct random *random)
+static void assert_does_not_fit(struct lab *lab, const struct lab_service *large,
+				struct random *random)
 {
 	struct publication *publication;
 	uint8_t *before, *after;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* From a packet's destination to its service: every VIP is found, nothing near one is, at full size. */
+/* From a packet's destination to its service: every VIP is found, nothing near one is, at full
+ * size. */
 #include "lab.h"
 #include "tests/random.h"
 
@@ -14,14 +15,15 @@
 
 #include <cmocka.h>
 
-#define SERVICES 1000
-#define VIPS 8192
+#define SERVICES   1000
+#define VIPS	   8192
 #define NO_SERVICE (-1)
 
 static int setup_group(void **state)
 {
 	lab_require_bpf();
-	*state = lab_open(lab_secret, (struct limits){.services = SERVICES, .vips = VIPS, .backends = 32768});
+	*state = lab_open(lab_secret,
+			  (struct limits){.services = SERVICES, .vips = VIPS, .backends = 32768});
 	return 0;
 }
 
@@ -39,8 +41,9 @@ static struct lab_service *add_numbered(struct lab *lab, unsigned int number)
 
 static struct packet_plan packet_to(const struct vip *vip)
 {
-	struct packet_plan plan = vip->address.family == 4 ? packet_tcp("198.51.100.7", 40000, LAB_VIP4, 1) :
-							     packet_tcp("2001:db8::7", 40000, LAB_VIP6, 1);
+	struct packet_plan plan = vip->address.family == 4
+					  ? packet_tcp("198.51.100.7", 40000, LAB_VIP4, 1)
+					  : packet_tcp("2001:db8::7", 40000, LAB_VIP6, 1);
 
 	plan.protocol = vip->protocol;
 	plan.destination = vip->address;
@@ -102,7 +105,8 @@ static void a_vip_of_any_port_takes_every_port_of_its_protocol(void **state)
 static void an_exact_port_beats_any_port_also_across_services(void **state)
 {
 	struct lab *lab = *state;
-	struct lab_service *any = add_numbered(lab, 0), *exact = add_numbered(lab, 1), *both = add_numbered(lab, 2);
+	struct lab_service *any = add_numbered(lab, 0), *exact = add_numbered(lab, 1),
+			   *both = add_numbered(lab, 2);
 
 	lab_add_vip(any, "192.0.2.10:*/tcp");
 	lab_add_vip(any, "[2001:db8::10]:*/tcp");
@@ -145,7 +149,8 @@ static void publish_vips(struct lab *lab, const struct vip_entry *entries, size_
 
 static int compare_entries(const void *left, const void *right)
 {
-	const struct vip *a = &((const struct vip_entry *)left)->vip, *b = &((const struct vip_entry *)right)->vip;
+	const struct vip *a = &((const struct vip_entry *)left)->vip,
+			 *b = &((const struct vip_entry *)right)->vip;
 	int order = address_compare(&a->address, &b->address);
 
 	if (!order)
@@ -190,12 +195,14 @@ static size_t many_vips(struct random *random, struct vip_entry *entries, size_t
 	return unique;
 }
 
-static void assert_listed(const struct lab *lab, const struct vip_entry *entries, size_t count, struct vip vip)
+static void assert_listed(const struct lab *lab, const struct vip_entry *entries, size_t count,
+			  struct vip vip)
 {
 	assert_int_equal(service_of(lab, &vip), listed(entries, count, vip));
 }
 
-static void check_around(const struct lab *lab, const struct vip_entry *entries, size_t count, struct vip vip)
+static void check_around(const struct lab *lab, const struct vip_entry *entries, size_t count,
+			 struct vip vip)
 {
 	int last = vip.address.family == 4 ? 3 : 15, step;
 
@@ -261,7 +268,8 @@ static uint32_t bucket_of(const struct lab *lab, const struct vip *vip)
 static struct vip colliding(const struct lab *lab, struct random *random, uint32_t bucket)
 {
 	for (;;) {
-		struct vip vip = {random_address(random, random_below(random, 2) ? 4 : 6), 1 + random_below(random, 65535),
+		struct vip vip = {random_address(random, random_below(random, 2) ? 4 : 6),
+				  1 + random_below(random, 65535),
 				  random_below(random, 2) ? IPPROTO_TCP : IPPROTO_UDP};
 
 		if (bucket_of(lab, &vip) == bucket)
@@ -270,7 +278,8 @@ static struct vip colliding(const struct lab *lab, struct random *random, uint32
 }
 
 /* @home VIPs of @bucket, @next of the one behind it; then others of @bucket that no one has. */
-static void check_overflow(struct lab *lab, struct random *random, uint32_t bucket, size_t home, size_t next)
+static void check_overflow(struct lab *lab, struct random *random, uint32_t bucket, size_t home,
+			   size_t next)
 {
 	uint32_t buckets = lab->datapath->maps[MAP_VIP_BUCKETS].entries / 2;
 	struct vip_entry entries[32] = {0};
@@ -325,10 +334,12 @@ static uint64_t inverse(uint64_t odd)
 	return result;
 }
 
-/* Another port of @vip, and the high half of an address that has the same hash with it, whatever the seed. */
+/* Another port of @vip, and the high half of an address that has the same hash with it, whatever
+ * the seed. */
 static struct vip forge(const struct vip *vip, uint16_t port)
 {
-	const uint64_t of_high = 0xd6e8feb86659fd93ULL, of_port = 0xa0761d6478bd642fULL; /* vip_hash() */
+	const uint64_t of_high = 0xd6e8feb86659fd93ULL,
+		       of_port = 0xa0761d6478bd642fULL; /* vip_hash() */
 	struct vip other = *vip;
 	uint64_t high, low;
 
@@ -339,7 +350,8 @@ static struct vip forge(const struct vip *vip, uint16_t port)
 	return other;
 }
 
-/* The bucket hash of an IPv6 VIP has no key: other destinations with the same bucket and tag are easily made. */
+/* The bucket hash of an IPv6 VIP has no key: other destinations with the same bucket and tag are
+ * easily made. */
 static void a_tag_is_not_an_address(void **state)
 {
 	struct random random = random_seeded(__func__);
@@ -363,8 +375,8 @@ static void a_tag_is_not_an_address(void **state)
 /* ---- swapping tables while packets run ---- */
 
 #define COMMON 24
-#define SETS 3
-#define SWAPS 150
+#define SETS   3
+#define SWAPS  150
 
 struct traffic {
 	const struct lab *lab;
@@ -387,9 +399,10 @@ static void *run_traffic(void *argument)
 	return NULL;
 }
 
-/* All sets have the common VIPs, at other places each: in front, in the middle or behind of others in their buckets. */
-static size_t build_set(const struct lab *lab, struct random *random, const struct traffic *traffic, int set,
-			struct vip_entry *out)
+/* All sets have the common VIPs, at other places each: in front, in the middle or behind of others
+ * in their buckets. */
+static size_t build_set(const struct lab *lab, struct random *random, const struct traffic *traffic,
+			int set, struct vip_entry *out)
 {
 	size_t count = 0, i, j;
 
@@ -420,8 +433,10 @@ static void a_swap_of_the_table_loses_and_misroutes_no_packet(void **state)
 		add_numbered(lab, i);
 	lab_publish(lab);
 	for (i = 0; i < COMMON; i++)
-		traffic[0].vips[i] = (struct vip_entry){
-			{random_address(&random, i % 2 ? 4 : 6), i + 1, i % 4 / 2 ? IPPROTO_TCP : IPPROTO_UDP}, i % 4};
+		traffic[0].vips[i] =
+			(struct vip_entry){{random_address(&random, i % 2 ? 4 : 6), i + 1,
+					    i % 4 / 2 ? IPPROTO_TCP : IPPROTO_UDP},
+					   i % 4};
 	for (i = 0; i < SETS; i++)
 		counts[i] = build_set(lab, &random, &traffic[0], i, sets[i]);
 	publish_vips(lab, sets[0], counts[0]);
@@ -486,7 +501,8 @@ static void a_thousand_services_are_told_apart(void **state)
 			snprintf(vip, sizeof(vip), "[2001:db8::%x]:%d/udp", i, i + 1);
 			assert_service(lab, vip, i < left ? i : NO_SERVICE);
 			snprintf(vip, sizeof(vip), "service-%d", i);
-			assert_int_equal(service_slot_by_name(lab->datapath, vip), i < left ? i : -ENOENT);
+			assert_int_equal(service_slot_by_name(lab->datapath, vip),
+					 i < left ? i : -ENOENT);
 		}
 	}
 	lab->services_count = SERVICES; /* to be freed */

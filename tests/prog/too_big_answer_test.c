@@ -18,14 +18,14 @@
 
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define MTU 1500
-#define ICMP_HEADER 8
-#define QUOTE_LEAST 28	  /* RFC 792: the IP header and eight bytes more */
-#define ANSWER_MOST4 576  /* RFC 1812 section 4.3.2.3 */
-#define ANSWER_MOST6 1280 /* RFC 4443 section 2.4 c */
+#define COUNT(array)	(sizeof(array) / sizeof((array)[0]))
+#define MTU		1500
+#define ICMP_HEADER	8
+#define QUOTE_LEAST	28   /* RFC 792: the IP header and eight bytes more */
+#define ANSWER_MOST4	576  /* RFC 1812 section 4.3.2.3 */
+#define ANSWER_MOST6	1280 /* RFC 4443 section 2.4 c */
 #define ANSWERS_A_JIFFY 4
-#define BURST 20
+#define BURST		20
 
 static size_t header_size(int family)
 {
@@ -35,9 +35,9 @@ static size_t header_size(int family)
 /* A packet to the VIP whose IP packet has @length bytes. */
 static struct packet_plan packet_of(int family, size_t length)
 {
-	struct packet_plan plan =
-		family == 4 ? packet_tcp("198.51.100.7", 40000, LAB_VIP4, 80) :
-			      packet_tcp("2001:db8:1:2:3::4", 40000, LAB_VIP6, 80);
+	struct packet_plan plan = family == 4
+					  ? packet_tcp("198.51.100.7", 40000, LAB_VIP4, 80)
+					  : packet_tcp("2001:db8:1:2:3::4", 40000, LAB_VIP6, 80);
 
 	plan.payload = length - header_size(family) - 20;
 	return plan;

@@ -1033,14 +1033,17 @@ static void a_service_keeps_its_slot_and_a_freed_slot_is_given_again(void **stat
 	struct live live;
 
 	for (uint32_t i = 0; i < COUNT(names); i++) {
-		assert_int_equal(store_add_service(store, names[i], 3, NULL, NULL, &service, box->errors), 0);
+		assert_int_equal(
+			store_add_service(store, names[i], 3, NULL, NULL, &service, box->errors),
+			0);
 		assert_string_equal(service.name, names[i]);
 		assert_int_equal(service.slot, i);
 		assert_int_equal(service.epoch, 0);
 		assert_int_equal(service.latch, LATCH_NONE);
 	}
 	assert_no_error(box);
-	assert_int_equal(store_add_service(store, "d", 3, NULL, NULL, &service, box->errors), -ENOSPC);
+	assert_int_equal(store_add_service(store, "d", 3, NULL, NULL, &service, box->errors),
+			 -ENOSPC);
 	assert_error_says(box, "d: all 3 places for services are taken: raise limits.services");
 	assert_int_equal(store_remove_service(store, "a", box->errors), 0);
 	assert_int_equal(store_add_service(store, "b", 1, NULL, NULL, &service, box->errors), 0);
@@ -1071,7 +1074,8 @@ static void epoch_digest_and_latch_are_of_the_service(void **state)
 	assert_int_equal(store_set_epoch(store, "api", 17, UINT64_MAX - 1, box->errors), 0);
 	for (enum latch latch = LATCH_NONE; latch <= LATCH_LEASE_EXPIRED; latch++) {
 		assert_int_equal(store_set_latch(store, "api", latch, box->errors), 0);
-		assert_int_equal(store_add_service(store, "api", 10, NULL, NULL, &service, box->errors), 0);
+		assert_int_equal(
+			store_add_service(store, "api", 10, NULL, NULL, &service, box->errors), 0);
 		assert_int_equal(service.latch, latch);
 	}
 	assert_int_equal(store_live(store, &live, box->errors), 0);
@@ -1374,7 +1378,8 @@ static void freeing_by_prefix_frees_no_other_service(void **state)
 }
 
 /* Nanoseconds for the numbers from @from up to @to. */
-static uint64_t number_backends(struct fixture *box, struct store *store, uint32_t from, uint32_t to)
+static uint64_t number_backends(struct fixture *box, struct store *store, uint32_t from,
+				uint32_t to)
 {
 	uint64_t start = monotonic_ns();
 	uint32_t number;
@@ -1390,7 +1395,8 @@ static uint64_t number_backends(struct fixture *box, struct store *store, uint32
 	return monotonic_ns() - start;
 }
 
-/* Time grows with the count, not with its square: a search from the first for each would take 16 times as long. */
+/* Time grows with the count, not with its square: a search from the first for each would take 16
+ * times as long. */
 static void numbering_a_full_box_takes_time_in_proportion(void **state)
 {
 	struct fixture *box = *state;
@@ -1400,8 +1406,8 @@ static void numbering_a_full_box_takes_time_in_proportion(void **state)
 
 	number_backends(box, store, 8192, 57344);
 	late = number_backends(box, store, 57344, 65536);
-	print_message("8192 numbers: first %llu, last %llu ms\n", (unsigned long long)early / 1000000,
-		      (unsigned long long)late / 1000000);
+	print_message("8192 numbers: first %llu, last %llu ms\n",
+		      (unsigned long long)early / 1000000, (unsigned long long)late / 1000000);
 	assert_true(late < 6 * early);
 	commit_and_close(box, store);
 }

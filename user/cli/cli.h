@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What every subcommand gets and gives: the global flags, parsed; its own words and flags, parsed by its table; a
- * place for errors; a result as JSON, or text on stdout.
+ * What every subcommand gets and gives: the global flags, parsed; its own words and flags, parsed
+ * by its table; a place for errors; a result as JSON, or text on stdout.
  *
- * A command prints its result once, at its end (cli_print() or text), and returns 0 or a negative errno with at
- * least one error added; main prints errors and warnings and chooses the exit status.
+ * A command prints its result once, at its end (cli_print() or text), and returns 0 or a negative
+ * errno with at least one error added; main prints errors and warnings and chooses the exit status.
  */
 #ifndef XDP_CANARY_CLI_H
 #define XDP_CANARY_CLI_H
@@ -17,24 +17,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define EXIT_DONE 0
-#define EXIT_FAILED 1 /* nothing changed */
-#define EXIT_USAGE 2
-#define EXIT_ROLLBACK 3
+#define EXIT_DONE      0
+#define EXIT_FAILED    1 /* nothing changed */
+#define EXIT_USAGE     2
+#define EXIT_ROLLBACK  3
 #define EXIT_DIFFERENT 4 /* --check found differences */
 
 struct cli;
 
 struct flag {
-	const char *name; /* "--dry-run", "-f" */
+	const char *name;  /* "--dry-run", "-f" */
 	const char *value; /* NULL: a switch; else what it takes, for usage: "PATH" */
 	bool many;	   /* may stand several times, each with one value or more (-f PATH...) */
 	const char *later; /* not NULL: of a later version; refused as not available */
 };
 
 struct command {
-	const char *noun, *verb; /* verb NULL: the noun alone */
-	const char *arguments;	 /* for usage: "S C COHORT" */
+	const char *noun, *verb;  /* verb NULL: the noun alone */
+	const char *arguments;	  /* for usage: "S C COHORT" */
 	int words_min, words_max; /* positional words after noun and verb */
 	const struct flag *flags; /* ends with a flag without a name */
 	const char *summary;
@@ -51,8 +51,8 @@ struct cli {
 	int words_count;
 	const char **flag_values; /* pairs: flag name, value; ends with NULL */
 	int flags_count;
-	int status; /* a command may set EXIT_ROLLBACK or EXIT_DIFFERENT */
-	bool printed_json; /* the result document has been printed already */
+	int status;	       /* a command may set EXIT_ROLLBACK or EXIT_DIFFERENT */
+	bool printed_json;     /* the result document has been printed already */
 	bool printed_warnings; /* it had the warnings in it */
 };
 
@@ -72,7 +72,8 @@ void cli_print_json_line(struct cli *cli, json_t *object);
 
 /* A line for people: what was done. Nothing with -j or -q. */
 void cli_say(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The start of what is printed in a colour (SGR @code: 1 bold, 31 red, 32 green), and its end; "" without colours. */
+/* The start of what is printed in a colour (SGR @code: 1 bold, 31 red, 32 green), and its end; ""
+ * without colours. */
 const char *cli_color(const struct cli *cli, const char *code, char buffer[16]);
 const char *cli_color_end(const struct cli *cli);
 
@@ -100,9 +101,11 @@ const char *cli_time(uint64_t ns, char *buffer);
 
 /* The epoch that a service has now, or null; of the control's live state. */
 json_t *json_epoch(const struct control *control, const char *service);
-/* store_audit() with both sides as JSON, whose references it takes; null: there was, or is, nothing. */
+/* store_audit() with both sides as JSON, whose references it takes; null: there was, or is,
+ * nothing. */
 int cli_audit(struct control *control, const char *service, json_t *before, json_t *after);
-/* An errors_add() for a name that does not exist among @names: says which are near, or which there are. */
+/* An errors_add() for a name that does not exist among @names: says which are near, or which there
+ * are. */
 int cli_unknown(struct errors *errors, const char *object, const char *what, const char *name,
 		const char *const *names, size_t count);
 

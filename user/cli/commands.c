@@ -3,119 +3,135 @@
 #include "cli/cli.h"
 
 #define LATER "of a later version"
-#define END { .name = NULL }
+#define END                                                                                        \
+	{                                                                                          \
+		.name = NULL                                                                       \
+	}
 
-static const struct flag no_flags[] = { END };
+static const struct flag no_flags[] = {END};
 
 static const struct flag apply_flags[] = {
-	{ .name = "-f", .value = "PATH", .many = true },
-	{ .name = "--dry-run" },
-	{ .name = "--check" },
-	{ .name = "--prune" },
-	{ .name = "--if-revision", .value = "N" },
-	{ .name = "--reset-shares" },
-	{ .name = "--restart-rollout", .later = LATER },
-	{ .name = "--reshuffle" },
+	{.name = "-f", .value = "PATH", .many = true},
+	{.name = "--dry-run"},
+	{.name = "--check"},
+	{.name = "--prune"},
+	{.name = "--if-revision", .value = "N"},
+	{.name = "--reset-shares"},
+	{.name = "--restart-rollout", .later = LATER},
+	{.name = "--reshuffle"},
 	END,
 };
 static const struct flag diff_flags[] = {
-	{ .name = "-f", .value = "PATH", .many = true },
-	{ .name = "--check" },
+	{.name = "-f", .value = "PATH", .many = true},
+	{.name = "--check"},
 	END,
 };
 static const struct flag get_flags[] = {
-	{ .name = "--revision", .value = "N" },
-	{ .name = "--effective" },
+	{.name = "--revision", .value = "N"},
+	{.name = "--effective"},
 	END,
 };
-static const struct flag history_flags[] = { { .name = "--limit", .value = "N" }, END };
-static const struct flag audit_flags[] = { { .name = "--since", .value = "TIME" }, END };
-static const struct flag attach_flags[] = { { .name = "--try", .value = "DURATION" }, END };
-static const struct flag upgrade_flags[] = { { .name = "--dry-run" }, END };
-static const struct flag kill_flags[] = { { .name = "--all" }, END };
-static const struct flag pin_flags[] = { { .name = "--for", .value = "DURATION" }, END };
+static const struct flag history_flags[] = {{.name = "--limit", .value = "N"}, END};
+static const struct flag audit_flags[] = {{.name = "--since", .value = "TIME"}, END};
+static const struct flag attach_flags[] = {{.name = "--try", .value = "DURATION"}, END};
+static const struct flag upgrade_flags[] = {{.name = "--dry-run"}, END};
+static const struct flag kill_flags[] = {{.name = "--all"}, END};
+static const struct flag pin_flags[] = {{.name = "--for", .value = "DURATION"}, END};
 static const struct flag set_flags[] = {
-	{ .name = "--rule", .value = "RULE" },
-	{ .name = "--cohort", .value = "COHORT" },
-	{ .name = "--cut", .later = LATER },
-	{ .name = "--override", .later = LATER },
+	{.name = "--rule", .value = "RULE"},
+	{.name = "--cohort", .value = "COHORT"},
+	{.name = "--cut", .later = LATER},
+	{.name = "--override", .later = LATER},
 	END,
 };
 static const struct flag stats_flags[] = {
-	{ .name = "--backends" },
-	{ .name = "--reasons" },
-	{ .name = "--interval", .value = "DURATION" },
+	{.name = "--backends"},
+	{.name = "--reasons"},
+	{.name = "--interval", .value = "DURATION"},
 	END,
 };
 static const struct flag explain_flags[] = {
-	{ .name = "--to", .value = "VIP" },
-	{ .name = "-f", .value = "PATH", .many = true },
-	{ .name = "--input", .value = "FILE" },
+	{.name = "--to", .value = "VIP"},
+	{.name = "-f", .value = "PATH", .many = true},
+	{.name = "--input", .value = "FILE"},
 	END,
 };
-static const struct flag doctor_flags[] = { { .name = "--bundle", .value = "FILE" }, END };
-static const struct flag daemon_flags[] = { { .name = "--once" }, END };
+static const struct flag doctor_flags[] = {{.name = "--bundle", .value = "FILE"}, END};
+static const struct flag daemon_flags[] = {{.name = "--once"}, END};
 
 /* noun, verb, arguments, fewest and most words, flags, summary, function */
 const struct command commands[] = {
-	{ "apply", NULL, "", 0, 0, apply_flags, "make the files the desired state", command_apply },
-	{ "diff", NULL, "", 0, 0, diff_flags, "files against the last revision, and what is live", command_diff },
-	{ "get", NULL, "", 0, 0, get_flags, "the desired state as YAML", command_get },
-	{ "history", NULL, "", 0, 0, history_flags, "revisions", command_history },
-	{ "audit", NULL, "[S]", 0, 1, audit_flags, "who changed what, when and why", command_audit },
-	{ "attach", NULL, "[IF...]", 0, INTERFACES_MAX, attach_flags, "attach to interfaces", command_attach },
-	{ "detach", NULL, "[IF...]", 0, INTERFACES_MAX, no_flags, "detach from interfaces", command_detach },
-	{ "upgrade", NULL, "", 0, 0, upgrade_flags, "replace the program, keep the maps", command_upgrade },
-	{ "kill", NULL, "S|--all", 0, 1, kill_flags, "every client of S to control, at once", command_kill },
-	{ "service", "list", "", 0, 0, no_flags, "services and their shares", command_service_list },
-	{ "service", "show", "S", 1, 1, no_flags, "one service", command_service_show },
-	{ "backend", "list", "[S]", 0, 1, no_flags, "backends and their next hops", command_backend_list },
-	{ "backend", "set", "S ADDRESS up|draining|down", 3, 3, no_flags, "the operator's wish", NULL },
-	{ "client", "pin", "S C COHORT", 3, 3, pin_flags, "pin a client to a cohort", command_client_pin },
-	{ "client", "unpin", "S C", 2, 2, no_flags, "drop a pin", command_client_unpin },
-	{ "client", "pins", "[S]", 0, 1, no_flags, "all pins", command_client_pins },
-	{ "client", "import", "FILE.csv", 1, 1, no_flags, "", NULL },
-	{ "client", "list", "", 0, 0, no_flags, "", NULL },
-	{ "client", "show", "C", 1, 1, no_flags, "", NULL },
-	{ "client", "remove", "C", 1, 1, no_flags, "", NULL },
-	{ "features", "export", "", 0, 0, no_flags, "", NULL },
-	{ "features", "show", "C", 1, 1, no_flags, "", NULL },
-	{ "model", "import", "NAME FILE", 2, 2, no_flags, "", NULL },
-	{ "model", "list", "", 0, 0, no_flags, "", NULL },
-	{ "model", "show", "NAME", 1, 1, no_flags, "", NULL },
-	{ "model", "remove", "NAME", 1, 1, no_flags, "", NULL },
-	{ "model", "classify", "NAME", 1, 1, no_flags, "", NULL },
-	{ "model", "drift", "NAME", 1, 1, no_flags, "", NULL },
-	{ "segment", "list", "", 0, 0, no_flags, "", NULL },
-	{ "segment", "show", "NAME", 1, 1, no_flags, "", NULL },
-	{ "segment", "preview", "NAME", 1, 1, no_flags, "", NULL },
-	{ "segment", "materialise", "NAME", 0, 1, no_flags, "", NULL },
-	{ "feedback", "add", "C", 1, 1, no_flags, "", NULL },
-	{ "feedback", "import", "FILE.csv", 1, 1, no_flags, "", NULL },
-	{ "rollout", "set", "S PERCENT", 2, 2, set_flags, "the live share of a canary", command_rollout_set },
-	{ "rollout", "reset", "S", 1, 1, no_flags, "drop live shares and latches", command_rollout_reset },
-	{ "rollout", "start", "S", 1, 1, no_flags, "", NULL },
-	{ "rollout", "pause", "S", 1, 1, no_flags, "", NULL },
-	{ "rollout", "resume", "S", 1, 1, no_flags, "", NULL },
-	{ "rollout", "approve", "S", 1, 1, no_flags, "", NULL },
-	{ "rollout", "promote", "S", 1, 1, no_flags, "", NULL },
-	{ "rollout", "abort", "S", 1, 1, no_flags, "", NULL },
-	{ "rollout", "retry", "S", 1, 1, no_flags, "", NULL },
-	{ "rollout", "undo", "S", 1, 1, no_flags, "", NULL },
-	{ "rollout", "status", "[S]", 0, 1, no_flags, "", NULL },
-	{ "rollout", "history", "S", 1, 1, no_flags, "", NULL },
-	{ "rollout", "export", "S", 1, 1, no_flags, "", NULL },
-	{ "rollout", "clients", "S", 1, 1, no_flags, "", NULL },
-	{ "guard", "replay", "FILE", 1, 1, no_flags, "", NULL },
-	{ "stats", NULL, "[S]", 0, 1, stats_flags, "counters", command_stats },
-	{ "explain", NULL, "S [CLIENT[:PORT]]", 1, 2, explain_flags, "why a client goes where it goes", command_explain },
-	{ "doctor", NULL, "", 0, 0, doctor_flags, "what is wrong here, and what to do", command_doctor },
-	{ "reasons", NULL, "", 0, 0, no_flags, "every action, reason and path", command_reasons },
-	{ "secret", "init", "", 0, 0, no_flags, "make the box's secret", command_secret_init },
-	{ "secret", "check", "", 0, 0, no_flags, "a fingerprint of the secret", command_secret_check },
-	{ "daemon", NULL, "", 0, 0, daemon_flags, "metrics and next hops", command_daemon },
-	{ "top", NULL, "", 0, 0, no_flags, "", NULL },
-	{ "trace", NULL, "", 0, 0, no_flags, "", NULL },
+	{"apply", NULL, "", 0, 0, apply_flags, "make the files the desired state", command_apply},
+	{"diff", NULL, "", 0, 0, diff_flags, "files against the last revision, and what is live",
+	 command_diff},
+	{"get", NULL, "", 0, 0, get_flags, "the desired state as YAML", command_get},
+	{"history", NULL, "", 0, 0, history_flags, "revisions", command_history},
+	{"audit", NULL, "[S]", 0, 1, audit_flags, "who changed what, when and why", command_audit},
+	{"attach", NULL, "[IF...]", 0, INTERFACES_MAX, attach_flags, "attach to interfaces",
+	 command_attach},
+	{"detach", NULL, "[IF...]", 0, INTERFACES_MAX, no_flags, "detach from interfaces",
+	 command_detach},
+	{"upgrade", NULL, "", 0, 0, upgrade_flags, "replace the program, keep the maps",
+	 command_upgrade},
+	{"kill", NULL, "S|--all", 0, 1, kill_flags, "every client of S to control, at once",
+	 command_kill},
+	{"service", "list", "", 0, 0, no_flags, "services and their shares", command_service_list},
+	{"service", "show", "S", 1, 1, no_flags, "one service", command_service_show},
+	{"backend", "list", "[S]", 0, 1, no_flags, "backends and their next hops",
+	 command_backend_list},
+	{"backend", "set", "S ADDRESS up|draining|down", 3, 3, no_flags, "the operator's wish",
+	 NULL},
+	{"client", "pin", "S C COHORT", 3, 3, pin_flags, "pin a client to a cohort",
+	 command_client_pin},
+	{"client", "unpin", "S C", 2, 2, no_flags, "drop a pin", command_client_unpin},
+	{"client", "pins", "[S]", 0, 1, no_flags, "all pins", command_client_pins},
+	{"client", "import", "FILE.csv", 1, 1, no_flags, "", NULL},
+	{"client", "list", "", 0, 0, no_flags, "", NULL},
+	{"client", "show", "C", 1, 1, no_flags, "", NULL},
+	{"client", "remove", "C", 1, 1, no_flags, "", NULL},
+	{"features", "export", "", 0, 0, no_flags, "", NULL},
+	{"features", "show", "C", 1, 1, no_flags, "", NULL},
+	{"model", "import", "NAME FILE", 2, 2, no_flags, "", NULL},
+	{"model", "list", "", 0, 0, no_flags, "", NULL},
+	{"model", "show", "NAME", 1, 1, no_flags, "", NULL},
+	{"model", "remove", "NAME", 1, 1, no_flags, "", NULL},
+	{"model", "classify", "NAME", 1, 1, no_flags, "", NULL},
+	{"model", "drift", "NAME", 1, 1, no_flags, "", NULL},
+	{"segment", "list", "", 0, 0, no_flags, "", NULL},
+	{"segment", "show", "NAME", 1, 1, no_flags, "", NULL},
+	{"segment", "preview", "NAME", 1, 1, no_flags, "", NULL},
+	{"segment", "materialise", "NAME", 0, 1, no_flags, "", NULL},
+	{"feedback", "add", "C", 1, 1, no_flags, "", NULL},
+	{"feedback", "import", "FILE.csv", 1, 1, no_flags, "", NULL},
+	{"rollout", "set", "S PERCENT", 2, 2, set_flags, "the live share of a canary",
+	 command_rollout_set},
+	{"rollout", "reset", "S", 1, 1, no_flags, "drop live shares and latches",
+	 command_rollout_reset},
+	{"rollout", "start", "S", 1, 1, no_flags, "", NULL},
+	{"rollout", "pause", "S", 1, 1, no_flags, "", NULL},
+	{"rollout", "resume", "S", 1, 1, no_flags, "", NULL},
+	{"rollout", "approve", "S", 1, 1, no_flags, "", NULL},
+	{"rollout", "promote", "S", 1, 1, no_flags, "", NULL},
+	{"rollout", "abort", "S", 1, 1, no_flags, "", NULL},
+	{"rollout", "retry", "S", 1, 1, no_flags, "", NULL},
+	{"rollout", "undo", "S", 1, 1, no_flags, "", NULL},
+	{"rollout", "status", "[S]", 0, 1, no_flags, "", NULL},
+	{"rollout", "history", "S", 1, 1, no_flags, "", NULL},
+	{"rollout", "export", "S", 1, 1, no_flags, "", NULL},
+	{"rollout", "clients", "S", 1, 1, no_flags, "", NULL},
+	{"guard", "replay", "FILE", 1, 1, no_flags, "", NULL},
+	{"stats", NULL, "[S]", 0, 1, stats_flags, "counters", command_stats},
+	{"explain", NULL, "S [CLIENT[:PORT]]", 1, 2, explain_flags,
+	 "why a client goes where it goes", command_explain},
+	{"doctor", NULL, "", 0, 0, doctor_flags, "what is wrong here, and what to do",
+	 command_doctor},
+	{"reasons", NULL, "", 0, 0, no_flags, "every action, reason and path", command_reasons},
+	{"secret", "init", "", 0, 0, no_flags, "make the box's secret", command_secret_init},
+	{"secret", "check", "", 0, 0, no_flags, "a fingerprint of the secret",
+	 command_secret_check},
+	{"daemon", NULL, "", 0, 0, daemon_flags, "metrics and next hops", command_daemon},
+	{"top", NULL, "", 0, 0, no_flags, "", NULL},
+	{"trace", NULL, "", 0, 0, no_flags, "", NULL},
 };
 
 const size_t commands_count = sizeof(commands) / sizeof(*commands);

@@ -6,7 +6,7 @@
 
 int command_daemon(struct cli *cli)
 {
-	const struct actor actor = { .by = "daemon", .command = "daemon", .reason = "" };
+	const struct actor actor = {.by = "daemon", .command = "daemon", .reason = ""};
 
 	return daemon_run(&cli->place, &actor, cli_flag(cli, "--once"), cli->errors);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * explain: why a client goes where it goes. The loaded program itself is asked; with -f a configuration is, with
- * nothing loaded.
+ * explain: why a client goes where it goes. The loaded program itself is asked; with -f a
+ * configuration is, with nothing loaded.
  */
 #include "allocation.h"
 #include "cli/cli.h"
@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ASSUMED_PORT 40000
+#define ASSUMED_PORT  40000
 #define ANY_PORT_PORT 80 /* of an any-port VIP, where none is named */
 
 /* Who answers, and what the answers are put into words with. */
@@ -35,7 +35,8 @@ struct explainer {
 
 /* ---- the flow in question ---- */
 
-/* "A", "A/LENGTH", "A:PORT", "V6", "[V6]:PORT". *@port stays where none is given; of a prefix its first address. */
+/* "A", "A/LENGTH", "A:PORT", "V6", "[V6]:PORT". *@port stays where none is given; of a prefix its
+ * first address. */
 static int parse_client(const char *text, struct address *address, uint16_t *port)
 {
 	char copy[ADDRESS_TEXT_SIZE];
@@ -46,8 +47,8 @@ static int parse_client(const char *text, struct address *address, uint16_t *por
 		return -EINVAL;
 	strcpy(copy, text);
 	bracket = *copy == '[' ? strchr(copy, ']') : NULL;
-	colon = bracket ? (bracket[1] == ':' ? bracket + 1 : NULL) :
-			  (strchr(copy, ':') == strrchr(copy, ':') ? strchr(copy, ':') : NULL);
+	colon = bracket ? (bracket[1] == ':' ? bracket + 1 : NULL)
+			: (strchr(copy, ':') == strrchr(copy, ':') ? strchr(copy, ':') : NULL);
 	if (colon) {
 		if (text_integer(colon + 1, 1, 65535, &number))
 			return -EINVAL;
@@ -90,7 +91,8 @@ static int parse_destination(const char *text, struct flow *flow)
 	else
 		return -EINVAL;
 	flow->destination_port = 0;
-	if (parse_client(copy, &flow->destination, &flow->destination_port) || !flow->destination_port)
+	if (parse_client(copy, &flow->destination, &flow->destination_port) ||
+	    !flow->destination_port)
 		return -EINVAL;
 	return 0;
 }
@@ -111,19 +113,22 @@ static bool is_mapped(const char *client)
 	return client[0] == '[' || strchr(client, ':') != strrchr(client, ':');
 }
 
-static int choose_destination(const struct explainer *explainer, struct flow *flow, const char *client)
+static int choose_destination(const struct explainer *explainer, struct flow *flow,
+			      const char *client)
 {
 	const char *to = cli_flag(explainer->cli, "--to");
 	const struct vip *vip;
 
 	if (to) {
 		if (parse_destination(to, flow))
-			return cli_usage(explainer->cli, "--to", "write ADDRESS:PORT/tcp or [V6]:PORT/udp",
+			return cli_usage(explainer->cli, "--to",
+					 "write ADDRESS:PORT/tcp or [V6]:PORT/udp",
 					 "%s is no destination", to);
 		if (flow->source.family != flow->destination.family &&
 		    !(flow->destination.family == 6 && is_mapped(client)))
-			return errors_add(explainer->cli->errors, NULL, client, "name a VIP of its family",
-					  "an IPv%u client cannot reach %s", flow->source.family, to);
+			return errors_add(
+				explainer->cli->errors, NULL, client, "name a VIP of its family",
+				"an IPv%u client cannot reach %s", flow->source.family, to);
 		return 0;
 	}
 	vip = vip_of_family(explainer->service, flow->source.family);
@@ -131,16 +136,18 @@ static int choose_destination(const struct explainer *explainer, struct flow *fl
 		vip = vip_of_family(explainer->service, 6);
 	if (!vip)
 		return errors_add(explainer->cli->errors, NULL, client, "name one with --to",
-				  "service %s has no IPv%u VIP", explainer->service->name, flow->source.family);
+				  "service %s has no IPv%u VIP", explainer->service->name,
+				  flow->source.family);
 	flow->destination = vip->address;
 	flow->destination_port = vip->port ? vip->port : ANY_PORT_PORT;
 	flow->protocol = vip->protocol;
 	return 0;
 }
 
-static int make_flow(const struct explainer *explainer, const char *client, struct flow *flow, bool *assumed)
+static int make_flow(const struct explainer *explainer, const char *client, struct flow *flow,
+		     bool *assumed)
 {
-	*flow = (struct flow){ 0 };
+	*flow = (struct flow){0};
 	if (parse_client(client, &flow->source, &flow->source_port))
 		return errors_add(explainer->cli->errors, NULL, client,
 				  "write an address, ADDRESS:PORT or [V6]:PORT", "is no client");
@@ -156,7 +163,8 @@ static int make_flow(const struct explainer *explainer, const char *client, stru
 struct answer {
 	struct explanation e;
 	struct flow flow;
-	char client[ADDRESS_TEXT_SIZE], flow_text[3 * ADDRESS_TEXT_SIZE], backend[ADDRESS_TEXT_SIZE];
+	char client[ADDRESS_TEXT_SIZE], flow_text[3 * ADDRESS_TEXT_SIZE],
+		backend[ADDRESS_TEXT_SIZE];
 	const struct rule *rule;
 	uint32_t share_ppm;	   /* of the cohort that the rule gave */
 	const struct cohort *slot; /* canary in whose slot the client is, or NULL */
@@ -170,8 +178,10 @@ struct answer {
 static uint32_t share_of(const struct explainer *explainer, size_t rule, size_t cohort)
 {
 	if (explainer->control)
-		return cohort ? effective_share(explainer->control, explainer->service, rule, cohort) :
-				effective_control_share(explainer->control, explainer->service, rule);
+		return cohort ? effective_share(explainer->control, explainer->service, rule,
+						cohort)
+			      : effective_control_share(explainer->control, explainer->service,
+							rule);
 	return explainer->service->rules[rule].base_ppm[cohort];
 }
 
@@ -212,8 +222,9 @@ static void name_endpoint(const struct address *address, uint16_t port, char *ou
 
 static void name_flow(const struct explainer *explainer, struct answer *answer)
 {
-	struct prefix whole = { answer->flow.source, answer->flow.source.family == 4 ? 32 : 128 };
-	struct prefix client = prefix_shorten(&whole, explainer->service->prefix4, explainer->service->prefix6);
+	struct prefix whole = {answer->flow.source, answer->flow.source.family == 4 ? 32 : 128};
+	struct prefix client =
+		prefix_shorten(&whole, explainer->service->prefix4, explainer->service->prefix6);
 	char source[ADDRESS_TEXT_SIZE], destination[ADDRESS_TEXT_SIZE];
 
 	prefix_format(&client, answer->client);
@@ -226,7 +237,7 @@ static void name_flow(const struct explainer *explainer, struct answer *answer)
 
 static void name_backend_of_image(const struct explainer *explainer, struct answer *answer)
 {
-	struct address address = { .family = 4 };
+	struct address address = {.family = 4};
 	const struct backend_line *line = &explainer->image.backends[answer->e.backend];
 
 	if (line->flags & BACKEND_IPV6)
@@ -240,11 +251,12 @@ static void name_backend_of_kernel(const struct explainer *explainer, struct ans
 	const struct datapath *datapath = explainer->control->datapath;
 	const struct view *view = &map_array(datapath, MAP_VIEWS, struct view)[answer->e.view];
 	const struct backend_line *line = datapath_backend(datapath, view, answer->e.backend);
-	struct address address = { .family = line->flags & BACKEND_IPV6 ? 6 : 4 };
+	struct address address = {.family = line->flags & BACKEND_IPV6 ? 6 : 4};
 
 	memcpy(address.bytes, line->address, sizeof(address.bytes));
 	address_format(&address, answer->backend);
-	answer->has_next_hop = (line->next_hop & NEXT_HOP_VALID) && if_indextoname(line->ifindex, answer->interface);
+	answer->has_next_hop = (line->next_hop & NEXT_HOP_VALID) &&
+			       if_indextoname(line->ifindex, answer->interface);
 	memcpy(answer->mac, &line->next_hop, sizeof(answer->mac));
 }
 
@@ -253,15 +265,18 @@ static int check_service(const struct explainer *explainer, const struct answer 
 	const char *why = reason_name(answer->e.reason);
 
 	if (!answer->e.has_service)
-		return errors_add(explainer->cli->errors, NULL, answer->flow_text, "look at `service show`",
-				  "the loaded program passes it on: %s", why);
+		return errors_add(explainer->cli->errors, NULL, answer->flow_text,
+				  "look at `service show`", "the loaded program passes it on: %s",
+				  why);
 	if (explainer->live && answer->e.service != explainer->live->slot)
-		return errors_add(explainer->cli->errors, NULL, answer->flow_text, "look at `service list`",
-				  "it is for another service than %s", explainer->service->name);
+		return errors_add(explainer->cli->errors, NULL, answer->flow_text,
+				  "look at `service list`", "it is for another service than %s",
+				  explainer->service->name);
 	return 0;
 }
 
-static int ask(const struct explainer *explainer, const char *client, struct answer *answer, bool *assumed)
+static int ask(const struct explainer *explainer, const char *client, struct answer *answer,
+	       bool *assumed)
 {
 	int error = make_flow(explainer, client, &answer->flow, assumed);
 
@@ -271,7 +286,8 @@ static int ask(const struct explainer *explainer, const char *client, struct ans
 	if (explainer->program < 0) {
 		decide(&explainer->image, explainer->secret, &answer->flow, &answer->e);
 	} else {
-		error = explainer_run(explainer->program, &answer->flow, &answer->e, explainer->cli->errors);
+		error = explainer_run(explainer->program, &answer->flow, &answer->e,
+				      explainer->cli->errors);
 		if (!error)
 			error = check_service(explainer, answer);
 		if (error)
@@ -296,8 +312,8 @@ static json_t *next_hop_to_json(const struct answer *answer)
 
 	if (!answer->has_next_hop)
 		return json_null();
-	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", answer->mac[0], answer->mac[1], answer->mac[2],
-		 answer->mac[3], answer->mac[4], answer->mac[5]);
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", answer->mac[0], answer->mac[1],
+		 answer->mac[2], answer->mac[3], answer->mac[4], answer->mac[5]);
 	return json_pack("{s:s, s:s}", "interface", answer->interface, "mac", mac);
 }
 
@@ -313,7 +329,7 @@ static json_t *slot_to_json(const struct answer *answer)
 static bool is_pinned(const struct explainer *explainer, const struct answer *answer)
 {
 	const struct live *live = explainer->control ? &explainer->control->live : NULL;
-	struct prefix client = { answer->flow.source, answer->flow.source.family == 4 ? 32 : 128 };
+	struct prefix client = {answer->flow.source, answer->flow.source.family == 4 ? 32 : 128};
 	size_t i;
 
 	for (i = 0; live && i < live->pins_count; i++) {
@@ -334,24 +350,28 @@ static json_t *answer_to_json(const struct explainer *explainer, const struct an
 	const struct service *service = explainer->service;
 	const struct explanation *e = &answer->e;
 	bool kernel = explainer->program >= 0;
-	enum reason reason = e->reason < STEER_REASONS || e->reason == REASON_NO_BACKEND ? e->reason : e->decision;
-	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:n, s:n, s:I, s:o, s:o, s:o, s:b, s:b}", "cmd",
-				 "explain", "client", answer->client, "service", service->name, "cohort",
-				 service->cohorts[e->cohort].name, "reason", reason_name(reason), "rule",
-				 json_text(answer->rule ? answer->rule->name : NULL), "segment", "segment_source",
-				 "hash", (json_int_t)e->hash, "share_ppm",
-				 answer->rule ? json_integer(answer->share_ppm) : json_null(), "slot",
-				 slot_to_json(answer), "enters_at_ppm",
-				 answer->enters ? json_integer(answer->enters_at_ppm) : json_null(), "holdout",
-				 answer->held_out, "pinned", is_pinned(explainer, answer));
-	json_t *rest = json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s}", "epoch",
-				 kernel ? json_integer(e->epoch) : json_null(), "revision",
-				 kernel ? json_integer(explainer->control->revision.number) : json_null(), "release",
-				 json_text(service->release), "backend",
-				 json_text(e->has_backend ? answer->backend : NULL), "flow", answer->flow_text,
-				 "next_hop", next_hop_to_json(answer), "path", path_name(e->path), "source",
-				 kernel ? "kernel" : "file", "action", action_name(reason_action(e->reason)), "outcome",
-				 reason_name(e->reason));
+	enum reason reason = e->reason < STEER_REASONS || e->reason == REASON_NO_BACKEND
+				     ? e->reason
+				     : e->decision;
+	json_t *json =
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:n, s:n, s:I, s:o, s:o, s:o, s:b, s:b}",
+			  "cmd", "explain", "client", answer->client, "service", service->name,
+			  "cohort", service->cohorts[e->cohort].name, "reason", reason_name(reason),
+			  "rule", json_text(answer->rule ? answer->rule->name : NULL), "segment",
+			  "segment_source", "hash", (json_int_t)e->hash, "share_ppm",
+			  answer->rule ? json_integer(answer->share_ppm) : json_null(), "slot",
+			  slot_to_json(answer), "enters_at_ppm",
+			  answer->enters ? json_integer(answer->enters_at_ppm) : json_null(),
+			  "holdout", answer->held_out, "pinned", is_pinned(explainer, answer));
+	json_t *rest =
+		json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s}", "epoch",
+			  kernel ? json_integer(e->epoch) : json_null(), "revision",
+			  kernel ? json_integer(explainer->control->revision.number) : json_null(),
+			  "release", json_text(service->release), "backend",
+			  json_text(e->has_backend ? answer->backend : NULL), "flow",
+			  answer->flow_text, "next_hop", next_hop_to_json(answer), "path",
+			  path_name(e->path), "source", kernel ? "kernel" : "file", "action",
+			  action_name(reason_action(e->reason)), "outcome", reason_name(e->reason));
 
 	json_object_update(json, rest);
 	json_decref(rest);
@@ -359,7 +379,8 @@ static json_t *answer_to_json(const struct explainer *explainer, const struct an
 }
 
 /* One line a stage. */
-static void print_answer(const struct explainer *explainer, const struct answer *answer, bool assumed)
+static void print_answer(const struct explainer *explainer, const struct answer *answer,
+			 bool assumed)
 {
 	const struct service *service = explainer->service;
 	const struct explanation *e = &answer->e;
@@ -374,18 +395,19 @@ static void print_answer(const struct explainer *explainer, const struct answer 
 		printf(", in %s from %.4f%%", answer->slot->name, answer->enters_at_ppm / 1e4);
 	printf("\ncohort    %s: %s", service->cohorts[e->cohort].name, reason_text(e->decision));
 	if (answer->rule)
-		printf("; rule %s, %s has %.4f%%", answer->rule->name, service->cohorts[e->chosen_cohort].name,
-		       answer->share_ppm / 1e4);
+		printf("; rule %s, %s has %.4f%%", answer->rule->name,
+		       service->cohorts[e->chosen_cohort].name, answer->share_ppm / 1e4);
 	printf("\nbackend   %s\n", e->has_backend ? answer->backend : "none");
 	if (answer->has_next_hop)
-		printf("next hop  %s, %02x:%02x:%02x:%02x:%02x:%02x\n", answer->interface, answer->mac[0],
-		       answer->mac[1], answer->mac[2], answer->mac[3], answer->mac[4], answer->mac[5]);
+		printf("next hop  %s, %02x:%02x:%02x:%02x:%02x:%02x\n", answer->interface,
+		       answer->mac[0], answer->mac[1], answer->mac[2], answer->mac[3],
+		       answer->mac[4], answer->mac[5]);
 	printf("outcome   %s: %s\n", action_name(reason_action(e->reason)), reason_name(e->reason));
 }
 
 static int explain_one(const struct explainer *explainer, const char *client, bool stream)
 {
-	struct answer answer = { 0 };
+	struct answer answer = {0};
 	bool assumed = false;
 	int error = ask(explainer, client, &answer, &assumed);
 
@@ -408,8 +430,9 @@ static int explain_list(const struct explainer *explainer, const char *path)
 	int error = 0;
 
 	if (!file)
-		return errors_add_code(explainer->cli->errors, errno, path, "name a file with one client a line",
-				       "cannot read it: %s", strerror(errno));
+		return errors_add_code(explainer->cli->errors, errno, path,
+				       "name a file with one client a line", "cannot read it: %s",
+				       strerror(errno));
 	while (!error && getline(&line, &size, file) >= 0) {
 		line_number++;
 		line[strcspn(line, "\r\n")] = '\0';
@@ -417,8 +440,8 @@ static int explain_list(const struct explainer *explainer, const char *path)
 			error = explain_one(explainer, line, true);
 	}
 	if (error)
-		errors_add(explainer->cli->errors, &(struct position){ path, line_number, 1 }, "--input",
-			   "mend or remove the line", "stopped here");
+		errors_add(explainer->cli->errors, &(struct position){path, line_number, 1},
+			   "--input", "mend or remove the line", "stopped here");
 	free(line);
 	if (file != stdin)
 		fclose(file);
@@ -431,7 +454,7 @@ static int explain_list(const struct explainer *explainer, const char *path)
 static int compile_from_file(struct explainer *explainer)
 {
 	const struct service *service = explainer->service;
-	struct compile_input input = { .service = service };
+	struct compile_input input = {.service = service};
 	size_t cohort, rule, i, count = 0;
 	uint16_t *numbers;
 	uint32_t *counters;
@@ -444,7 +467,8 @@ static int compile_from_file(struct explainer *explainer)
 	for (i = 0; numbers && i < count; i++)
 		numbers[i] = i;
 	for (rule = 0; rule < service->rules_count; rule++)
-		memcpy(input.share_ppm[rule], service->rules[rule].base_ppm, sizeof(input.share_ppm[rule]));
+		memcpy(input.share_ppm[rule], service->rules[rule].base_ppm,
+		       sizeof(input.share_ppm[rule]));
 	input.backend_numbers = numbers;
 	input.backend_counters = counters;
 	error = numbers && counters ? compile_view(&input, &explainer->image) : -ENOMEM;
@@ -498,7 +522,8 @@ static int explain_from_kernel(struct explainer *explainer, int (*answer)(struct
 	explainer->program = explainer_open(cli->place.pins, cli->errors);
 	if (!explainer->control->datapath || explainer->program < 0) {
 		error = errors_add(cli->errors, NULL, explainer->service->name,
-				   "run `xdp-canary attach`, or ask a file with -f", "nothing is loaded");
+				   "run `xdp-canary attach`, or ask a file with -f",
+				   "nothing is loaded");
 		goto out;
 	}
 	error = answer(explainer);
@@ -513,15 +538,17 @@ static int answer_words(struct explainer *explainer)
 {
 	const char *list = cli_flag(explainer->cli, "--input");
 
-	return list ? explain_list(explainer, list) : explain_one(explainer, explainer->cli->words[1], false);
+	return list ? explain_list(explainer, list)
+		    : explain_one(explainer, explainer->cli->words[1], false);
 }
 
 int command_explain(struct cli *cli)
 {
-	struct explainer explainer = { .cli = cli, .program = -1 };
+	struct explainer explainer = {.cli = cli, .program = -1};
 
 	if (!cli_flag(cli, "--input") == (cli->words_count < 2))
-		return cli_usage(cli, "explain", "name a client, or a list of them with --input FILE",
+		return cli_usage(cli, "explain",
+				 "name a client, or a list of them with --input FILE",
 				 "it takes one of both");
 	if (cli_flag(cli, "-f"))
 		return explain_from_file(&explainer, answer_words);

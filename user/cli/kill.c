@@ -55,7 +55,8 @@ static void record(struct cli *cli)
 	place.wait_ms = 0;
 	if (control_open_write(&place, &cli->actor, NULL, &control))
 		return;
-	if (control_publish(control)) { /* the kernel's side does not need it: the latch alone, then */
+	if (control_publish(
+		    control)) { /* the kernel's side does not need it: the latch alone, then */
 		control_close(control);
 		if (control_open_write(&place, &cli->actor, NULL, &control))
 			return;

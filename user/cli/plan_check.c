@@ -86,7 +86,8 @@ static const struct position *place_of(const struct position *where)
 	return where->file ? where : NULL;
 }
 
-/* The next release begins with other clients; who says so while a share is under way may not know. */
+/* The next release begins with other clients; who says so while a share is under way may not know.
+ */
 static bool release_differs(const struct service *before, const struct service *after)
 {
 	return strcmp(before->release, after->release) != 0;
@@ -171,7 +172,8 @@ static void check_interface(const struct plan *plan, const struct interface *int
 
 		if (!strcmp(before->name, interface->name) && before->mode != interface->mode &&
 		    link_state(plan->control->place->pins, before->name) != NOT_ATTACHED)
-			errors_warn(plan->errors, place_of(&interface->where), object, "`detach` it, then `attach` it",
+			errors_warn(plan->errors, place_of(&interface->where), object,
+				    "`detach` it, then `attach` it",
 				    "the new mode is taken when it is next attached");
 	}
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* stats: counters as totals since the maps were made, or, with --interval, as rates a second over it. */
+/* stats: counters as totals since the maps were made, or, with --interval, as rates a second over
+ * it. */
 #include "cli/cli.h"
 #include "observe/snapshot.h"
 #include "util/text.h"
@@ -19,11 +20,13 @@ static json_t *number(struct scale_by by, uint64_t value)
 	return by.seconds > 0 ? json_real(value / by.seconds) : json_integer(value);
 }
 
-static json_t *cohort_to_json(struct scale_by by, const char *name, const struct rule_counter *counter)
+static json_t *cohort_to_json(struct scale_by by, const char *name,
+			      const struct rule_counter *counter)
 {
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "cohort", name, "packets", number(by, counter->packets),
-			 "bytes", number(by, counter->bytes), "syns", number(by, counter->syns), "fins",
-			 number(by, counter->fins), "rsts", number(by, counter->rsts));
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "cohort", name, "packets",
+			 number(by, counter->packets), "bytes", number(by, counter->bytes), "syns",
+			 number(by, counter->syns), "fins", number(by, counter->fins), "rsts",
+			 number(by, counter->rsts));
 }
 
 static json_t *rules_to_json(struct scale_by by, const struct service_snapshot *service)
@@ -36,11 +39,13 @@ static json_t *rules_to_json(struct scale_by by, const struct service_snapshot *
 		json_t *cohorts = json_array();
 
 		for (cohort = 0; cohort < service->service->cohorts_count; cohort++)
-			json_array_append_new(cohorts, cohort_to_json(by, service->service->cohorts[cohort].name,
-								      &snapshot->cohorts[cohort]));
-		json_array_append_new(rules, json_pack("{s:o, s:o}", "rule",
-						       json_text(snapshot->rule ? snapshot->rule->name : NULL),
-						       "cohorts", cohorts));
+			json_array_append_new(
+				cohorts, cohort_to_json(by, service->service->cohorts[cohort].name,
+							&snapshot->cohorts[cohort]));
+		json_array_append_new(
+			rules, json_pack("{s:o, s:o}", "rule",
+					 json_text(snapshot->rule ? snapshot->rule->name : NULL),
+					 "cohorts", cohorts));
 	}
 	return rules;
 }
@@ -56,11 +61,12 @@ static json_t *backends_to_json(struct scale_by by, const struct service_snapsho
 
 		for (i = 0; i < c->backends_count && index < service->backends_count; i++, index++)
 			json_array_append_new(
-				backends, json_pack("{s:s, s:s, s:o, s:o}", "backend",
-						    address_format(&c->backends[i].address, address), "cohort",
-						    c->name, "packets",
-						    number(by, service->backends[index].packets), "bytes",
-						    number(by, service->backends[index].bytes)));
+				backends,
+				json_pack("{s:s, s:s, s:o, s:o}", "backend",
+					  address_format(&c->backends[i].address, address),
+					  "cohort", c->name, "packets",
+					  number(by, service->backends[index].packets), "bytes",
+					  number(by, service->backends[index].bytes)));
 	}
 	return backends;
 }
@@ -73,11 +79,12 @@ static json_t *services_to_json(struct scale_by by, const struct snapshot *snaps
 	for (i = 0; i < snapshot->services_count; i++) {
 		const struct service_snapshot *service = &snapshot->services[i];
 
-		json_array_append_new(services,
-				      json_pack("{s:s, s:I, s:o, s:o}", "service", service->service->name, "epoch",
-						(json_int_t)(service->live ? service->live->epoch : 0), "rules",
-						rules_to_json(by, service), "backends",
-						backends_to_json(by, service)));
+		json_array_append_new(
+			services,
+			json_pack("{s:s, s:I, s:o, s:o}", "service", service->service->name,
+				  "epoch", (json_int_t)(service->live ? service->live->epoch : 0),
+				  "rules", rules_to_json(by, service), "backends",
+				  backends_to_json(by, service)));
 	}
 	return services;
 }
@@ -89,18 +96,19 @@ static json_t *reasons_to_json(struct scale_by by, const struct snapshot *snapsh
 
 	for (i = 0; i < REASONS; i++)
 		json_array_append_new(reasons, json_pack("{s:s, s:s, s:o}", "action",
-							 action_name(reason_action(i)), "reason", reason_name(i),
-							 "packets", number(by, snapshot->reasons[i])));
+							 action_name(reason_action(i)), "reason",
+							 reason_name(i), "packets",
+							 number(by, snapshot->reasons[i])));
 	return reasons;
 }
 
 static json_t *snapshot_to_json(struct scale_by by, const struct snapshot *snapshot)
 {
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "cmd", "stats", "time", json_time(snapshot->time_ns),
-			 "since", json_time(snapshot->since_ns), "interval_seconds",
-			 by.seconds > 0 ? json_real(by.seconds) : json_null(), "services",
-			 services_to_json(by, snapshot), "reasons", reasons_to_json(by, snapshot), "packets_seen",
-			 number(by, snapshot->seen));
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "cmd", "stats", "time",
+			 json_time(snapshot->time_ns), "since", json_time(snapshot->since_ns),
+			 "interval_seconds", by.seconds > 0 ? json_real(by.seconds) : json_null(),
+			 "services", services_to_json(by, snapshot), "reasons",
+			 reasons_to_json(by, snapshot), "packets_seen", number(by, snapshot->seen));
 }
 
 /* ---- for people ---- */
@@ -119,15 +127,16 @@ static void print_service(struct scale_by by, const struct service_snapshot *ser
 	size_t rule, cohort, i, index = 0;
 
 	printf("%s  epoch %llu\n  %-20s %-16s %14s %14s %14s %14s %14s\n", service->service->name,
-	       (unsigned long long)(service->live ? service->live->epoch : 0), "rule", "cohort", "packets", "bytes",
-	       "syns", "fins", "rsts");
+	       (unsigned long long)(service->live ? service->live->epoch : 0), "rule", "cohort",
+	       "packets", "bytes", "syns", "fins", "rsts");
 	for (rule = 0; rule <= service->rules_count; rule++)
 		for (cohort = 0; cohort < service->service->cohorts_count; cohort++) {
 			const struct rule_counter *counter = &service->rules[rule].cohorts[cohort];
 
 			if (!service->rules[rule].rule && !counter->packets)
 				continue;
-			printf("  %-20s %-16s", service->rules[rule].rule ? service->rules[rule].rule->name : "-",
+			printf("  %-20s %-16s",
+			       service->rules[rule].rule ? service->rules[rule].rule->name : "-",
 			       service->service->cohorts[cohort].name);
 			print_number(by, counter->packets);
 			print_number(by, counter->bytes);
@@ -139,8 +148,10 @@ static void print_service(struct scale_by by, const struct service_snapshot *ser
 	for (cohort = 0; backends && cohort < service->service->cohorts_count; cohort++) {
 		const struct cohort *c = &service->service->cohorts[cohort];
 
-		for (i = 0; i < c->backends_count && index < service->backends_count; i++, index++) {
-			printf("  %-20s %-16s", address_format(&c->backends[i].address, address), c->name);
+		for (i = 0; i < c->backends_count && index < service->backends_count;
+		     i++, index++) {
+			printf("  %-20s %-16s", address_format(&c->backends[i].address, address),
+			       c->name);
 			print_number(by, service->backends[index].packets);
 			print_number(by, service->backends[index].bytes);
 			printf("\n");
@@ -148,7 +159,8 @@ static void print_service(struct scale_by by, const struct service_snapshot *ser
 	}
 }
 
-static void print_snapshot(struct scale_by by, const struct snapshot *snapshot, bool backends, bool reasons)
+static void print_snapshot(struct scale_by by, const struct snapshot *snapshot, bool backends,
+			   bool reasons)
 {
 	char time[TEXT_VALUE_SIZE];
 	size_t i;
@@ -173,8 +185,8 @@ static void print_snapshot(struct scale_by by, const struct snapshot *snapshot, 
 }
 
 /* Two readings of one control, @milliseconds apart; what is left is what happened between. */
-static int read_rates(struct control *control, const char *only, uint64_t milliseconds, struct snapshot *out,
-		      struct scale_by *by)
+static int read_rates(struct control *control, const char *only, uint64_t milliseconds,
+		      struct snapshot *out, struct scale_by *by)
 {
 	struct snapshot before;
 	int error = snapshot_read(control, only, &before);
@@ -193,29 +205,33 @@ static int read_rates(struct control *control, const char *only, uint64_t millis
 
 int command_stats(struct cli *cli)
 {
-	const char *only = cli->words_count ? cli->words[0] : NULL, *interval = cli_flag(cli, "--interval");
-	struct scale_by by = { 0 };
+	const char *only = cli->words_count ? cli->words[0] : NULL,
+		   *interval = cli_flag(cli, "--interval");
+	struct scale_by by = {0};
 	struct control *control;
 	struct snapshot snapshot;
 	uint64_t milliseconds = 0;
 	int error;
 
-	if (interval && (text_duration(interval, &milliseconds) || !milliseconds || milliseconds > 3600000))
-		return cli_usage(cli, "--interval", "give a duration of 1ms to 1h, like 5s", "%s is none", interval);
+	if (interval &&
+	    (text_duration(interval, &milliseconds) || !milliseconds || milliseconds > 3600000))
+		return cli_usage(cli, "--interval", "give a duration of 1ms to 1h, like 5s",
+				 "%s is none", interval);
 	error = cli_open(cli, &control);
 	if (error)
 		return error;
 	if (only && !cli_service(cli, control, only))
 		error = -ENOENT;
 	if (!error)
-		error = interval ? read_rates(control, only, milliseconds, &snapshot, &by) :
-				   snapshot_read(control, only, &snapshot);
+		error = interval ? read_rates(control, only, milliseconds, &snapshot, &by)
+				 : snapshot_read(control, only, &snapshot);
 	if (error)
 		goto out;
 	if (cli->json)
 		cli_print_json(cli, snapshot_to_json(by, &snapshot));
 	else
-		print_snapshot(by, &snapshot, cli_flag(cli, "--backends"), cli_flag(cli, "--reasons"));
+		print_snapshot(by, &snapshot, cli_flag(cli, "--backends"),
+			       cli_flag(cli, "--reasons"));
 	snapshot_release(&snapshot);
 out:
 	control_close(control);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * upgrade: this build's program in place of the attached one, the maps stay. Every new program is loaded, and so
- * verified, before the first is replaced; a replacement is one pointer to the driver, so no packet goes without
- * a program. Maps of another layout are refused when they are opened, before anything else.
+ * upgrade: this build's program in place of the attached one, the maps stay. Every new program is
+ * loaded, and so verified, before the first is replaced; a replacement is one pointer to the
+ * driver, so no packet goes without a program. Maps of another layout are refused when they are
+ * opened, before anything else.
  */
 #include "cli/cli.h"
 
@@ -28,9 +29,11 @@ struct upgrade {
 static int read_secret(struct upgrade *upgrade)
 {
 	char *path = secret_path(&upgrade->cli->place, upgrade->control->policy);
-	int error = path ? secret_read(path, false, &upgrade->secret, upgrade->cli->errors) : -ENOMEM;
+	int error =
+		path ? secret_read(path, false, &upgrade->secret, upgrade->cli->errors) : -ENOMEM;
 
-	if (!error && secret_fingerprint(upgrade->secret) != datapath_box(upgrade->control->datapath)->secret_fingerprint)
+	if (!error && secret_fingerprint(upgrade->secret) !=
+			      datapath_box(upgrade->control->datapath)->secret_fingerprint)
 		error = errors_add_code(upgrade->cli->errors, EINVAL, path, "put the old one back",
 					"the secret is not the one that the loaded program has");
 	free(path);
@@ -44,10 +47,11 @@ static int load_one(struct upgrade *upgrade, const char *interface, struct repla
 
 	out->interface = interface;
 	if (!live)
-		return errors_add_code(upgrade->cli->errors, ENOENT, interface, "detach it and attach it again",
+		return errors_add_code(upgrade->cli->errors, ENOENT, interface,
+				       "detach it and attach it again",
 				       "is attached, and the state does not know it");
-	error = program_load(upgrade->control->datapath, upgrade->secret, live->slot, false, &out->program,
-			     upgrade->cli->errors);
+	error = program_load(upgrade->control->datapath, upgrade->secret, live->slot, false,
+			     &out->program, upgrade->cli->errors);
 	if (!error)
 		program_tag(program_fd(out->program), out->after);
 	return error;
@@ -55,7 +59,8 @@ static int load_one(struct upgrade *upgrade, const char *interface, struct repla
 
 static int load_all(struct upgrade *upgrade)
 {
-	int error = link_list(upgrade->cli->place.pins, &upgrade->links, &upgrade->count, upgrade->cli->errors);
+	int error = link_list(upgrade->cli->place.pins, &upgrade->links, &upgrade->count,
+			      upgrade->cli->errors);
 	size_t i;
 
 	if (error)
@@ -74,23 +79,27 @@ static json_t *replacements_to_json(const struct upgrade *upgrade)
 	size_t i;
 
 	for (i = 0; i < upgrade->count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:o, s:s}", "interface", upgrade->replacements[i].interface,
-						      "before", json_text(*upgrade->replacements[i].before ?
-										  upgrade->replacements[i].before :
-										  NULL),
-						      "after", upgrade->replacements[i].after));
+		json_array_append_new(list,
+				      json_pack("{s:s, s:o, s:s}", "interface",
+						upgrade->replacements[i].interface, "before",
+						json_text(*upgrade->replacements[i].before
+								  ? upgrade->replacements[i].before
+								  : NULL),
+						"after", upgrade->replacements[i].after));
 	return list;
 }
 
 static int replace_all(struct upgrade *upgrade)
 {
-	int error = datapath_pin_explainer(upgrade->control->datapath, upgrade->secret, upgrade->cli->errors);
+	int error = datapath_pin_explainer(upgrade->control->datapath, upgrade->secret,
+					   upgrade->cli->errors);
 	size_t i;
 
 	for (i = 0; i < upgrade->count && !error; i++)
-		error = link_replace_program(upgrade->cli->place.pins, upgrade->replacements[i].interface,
-					     upgrade->replacements[i].program, upgrade->replacements[i].before,
-					     upgrade->cli->errors);
+		error = link_replace_program(upgrade->cli->place.pins,
+					     upgrade->replacements[i].interface,
+					     upgrade->replacements[i].program,
+					     upgrade->replacements[i].before, upgrade->cli->errors);
 	if (!error)
 		error = cli_audit(upgrade->control, "", json_null(),
 				  json_pack("{s:o}", "upgraded", replacements_to_json(upgrade)));
@@ -103,20 +112,22 @@ static void print(const struct upgrade *upgrade, bool dry_run)
 	size_t i;
 
 	if (cli->json) {
-		cli_print_json(cli, json_pack("{s:s, s:b, s:o}", "cmd", "upgrade", "dry_run", dry_run, "interfaces",
-					      replacements_to_json(upgrade)));
+		cli_print_json(cli,
+			       json_pack("{s:s, s:b, s:o}", "cmd", "upgrade", "dry_run", dry_run,
+					 "interfaces", replacements_to_json(upgrade)));
 		return;
 	}
 	for (i = 0; i < upgrade->count; i++)
 		cli_say(cli, "%s: %s %s", upgrade->replacements[i].interface,
-			dry_run ? "would have program" : "has program", upgrade->replacements[i].after);
+			dry_run ? "would have program" : "has program",
+			upgrade->replacements[i].after);
 	if (!upgrade->count)
 		cli_say(cli, "no interface is attached");
 }
 
 int command_upgrade(struct cli *cli)
 {
-	struct upgrade upgrade = { .cli = cli };
+	struct upgrade upgrade = {.cli = cli};
 	bool dry_run = cli_flag(cli, "--dry-run");
 	int error = cli_open_write(cli, &upgrade.control);
 	size_t i;
@@ -124,8 +135,8 @@ int command_upgrade(struct cli *cli)
 	if (error)
 		return error;
 	if (!upgrade.control->datapath)
-		error = errors_add_code(cli->errors, ENOENT, cli->place.pins, "run `xdp-canary attach`",
-					"nothing is loaded");
+		error = errors_add_code(cli->errors, ENOENT, cli->place.pins,
+					"run `xdp-canary attach`", "nothing is loaded");
 	if (!error)
 		error = read_secret(&upgrade);
 	if (!error)

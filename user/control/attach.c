@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Which interfaces are to be attached: those of the policy, unless the operator detached the box or them. */
+/* Which interfaces are to be attached: those of the policy, unless the operator detached the box or
+ * them. */
 #include "control/control.h"
 
 #include <net/if.h>
@@ -24,7 +25,7 @@ const struct live_interface *live_interface_of(const struct live *live, const ch
 
 static struct interface desired_interface(const struct policy *policy, const char *name)
 {
-	struct interface interface = { .mode = MODE_NATIVE };
+	struct interface interface = {.mode = MODE_NATIVE};
 	size_t i;
 
 	for (i = 0; i < policy->interfaces_count; i++)
@@ -42,7 +43,8 @@ int control_attach(struct control *control, const char *name, uint32_t slot)
 	int error = path ? secret_read(path, false, &secret, control->errors) : -ENOMEM;
 
 	free(path);
-	return error ? error : link_attach(control->datapath, secret, &interface, slot, control->errors);
+	return error ? error
+		     : link_attach(control->datapath, secret, &interface, slot, control->errors);
 }
 
 int control_attach_wanted(struct control *control)
@@ -58,7 +60,8 @@ int control_attach_wanted(struct control *control)
 		if (interface_exists(live->name))
 			error = control_attach(control, live->name, live->slot);
 		else
-			error = errors_add_code(control->errors, ENODEV, live->name, "see `ip link`",
+			error = errors_add_code(control->errors, ENODEV, live->name,
+						"see `ip link`",
 						"is to be attached, and is not there");
 		if (!first_error)
 			first_error = error;

@@ -19,10 +19,12 @@ static int load_desired(struct control *control)
 		return error;
 	snprintf(name, sizeof(name), "revision %llu", (unsigned long long)control->revision.number);
 	policy_free(control->policy);
-	control->policy = config_parse(control->revision.config, strlen(control->revision.config), name, NULL);
+	control->policy = config_parse(control->revision.config, strlen(control->revision.config),
+				       name, NULL);
 	if (control->policy) /* its warnings were given when it was applied */
 		return 0;
-	config_parse(control->revision.config, strlen(control->revision.config), name, control->errors);
+	config_parse(control->revision.config, strlen(control->revision.config), name,
+		     control->errors);
 	return -EINVAL;
 }
 
@@ -38,7 +40,8 @@ static int open_datapath(struct control *control)
 			    "what is loaded cannot be read: %s", strerror(-error));
 		return 0;
 	}
-	return datapath_open(control->place->pins, control->writing, &control->datapath, control->errors);
+	return datapath_open(control->place->pins, control->writing, &control->datapath,
+			     control->errors);
 }
 
 static int load_all(struct control *control)
@@ -78,13 +81,14 @@ static int record_kills(struct control *control)
 	for (i = 0; control->datapath && i < control->live.services_count && !error; i++) {
 		struct live_service *live = &control->live.services[i];
 
-		if (live->latch == LATCH_KILLED || !service_is_killed(control->datapath, live->slot))
+		if (live->latch == LATCH_KILLED ||
+		    !service_is_killed(control->datapath, live->slot))
 			continue;
 		found = true;
 		error = store_set_latch(control->store, live->name, LATCH_KILLED, control->errors);
 		if (!error)
-			error = store_audit(control->store, live->name, "{\"killed\":false}", "{\"killed\":true}",
-					    control->errors);
+			error = store_audit(control->store, live->name, "{\"killed\":false}",
+					    "{\"killed\":true}", control->errors);
 		if (!error)
 			error = control_touch(control, live->name);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A box as commands and the daemon see it: the store, the desired state, what is live, the kernel's maps; and the
- * one way in which a change becomes effective (control_publish()).
+ * A box as commands and the daemon see it: the store, the desired state, what is live, the kernel's
+ * maps; and the one way in which a change becomes effective (control_publish()).
  */
 #ifndef XDP_CANARY_CONTROL_H
 #define XDP_CANARY_CONTROL_H
@@ -23,21 +23,21 @@ struct place {
 struct control {
 	const struct place *place;
 	struct errors *errors;
-	struct store *store;	 /* NULL: nothing was ever stored */
+	struct store *store;	  /* NULL: nothing was ever stored */
 	struct revision revision; /* number 0: no desired state yet */
-	struct policy *policy;	 /* of the revision; empty, with defaults, before the first */
+	struct policy *policy;	  /* of the revision; empty, with defaults, before the first */
 	struct live live;
 	struct datapath *datapath; /* NULL: nothing is loaded */
 	bool writing;
-	bool touched_all;      /* control_touch() */
+	bool touched_all; /* control_touch() */
 	char **touched;
 	size_t touched_count;
 	struct lifted_kill {
 		uint32_t slot, seen; /* service_kills() when it was decided */
-	} *lifted;	  /* control_lift_latch() */
+	} * lifted;		     /* control_lift_latch() */
 	size_t lifted_count;
 	bool has_made_maps; /* and not committed yet: they go again with an error */
-	size_t published; /* services that control_publish() gave a new view */
+	size_t published;   /* services that control_publish() gave a new view */
 };
 
 /* For reading: works with no store, no maps, no privileges as far as files allow. */
@@ -56,34 +56,41 @@ void control_set_policy(struct control *control, struct policy *policy);
 /* control_publish() compiles the services that were touched, or are behind. NULL: all. */
 int control_touch(struct control *control, const char *service);
 bool control_is_touched(const struct control *control, const char *service);
-/* Takes the service's latch back, a kill in the kernel too once the new view is shown. Reads `live` again. */
+/* Takes the service's latch back, a kill in the kernel too once the new view is shown. Reads `live`
+ * again. */
 int control_lift_latch(struct control *control, const char *service);
 
 /* Loads the maps where they are not (after a boot, or at the first apply). */
 int control_load(struct control *control);
 /*
- * Makes everything that store and policy say effective, as one commit: numbers names, compiles what has changed,
- * fills free views, commits the store, shows the views, waits for grace. Services whose kernel side is behind the
- * store (a writer died, or a boot) are published again. Without loaded maps it only commits.
+ * Makes everything that store and policy say effective, as one commit: numbers names, compiles what
+ * has changed, fills free views, commits the store, shows the views, waits for grace. Services
+ * whose kernel side is behind the store (a writer died, or a boot) are published again. Without
+ * loaded maps it only commits.
  */
 int control_publish(struct control *control);
 
 /* ---- effective.c ---- */
 
 /* Parts per million that canary @cohort has of rule @rule now: latch, live share, base share. */
-uint32_t effective_share(const struct control *control, const struct service *service, size_t rule, size_t cohort);
+uint32_t effective_share(const struct control *control, const struct service *service, size_t rule,
+			 size_t cohort);
 /* 0 for the control's rest as well: 10^6 minus the canaries' effective shares. */
-uint32_t effective_control_share(const struct control *control, const struct service *service, size_t rule);
+uint32_t effective_control_share(const struct control *control, const struct service *service,
+				 size_t rule);
 /* A latch holds every canary of the service (killed) or one of them at control. */
 bool service_is_latched(const struct control *control, const struct service *service);
 
 /* ---- resolve.c ---- */
 
-/* What the kernel says of the way to a backend, and NEXT_HOP_NO_SOURCE where its tunnel would have no source. */
-int backend_next_hop(struct next_hops *next_hops, const struct service *service, const struct backend *backend,
-		     struct next_hop *out, struct errors *errors);
-/* Asks for the next hops of every published backend again and writes those that changed; *@unresolved counts. */
-int control_refresh_next_hops(struct control *control, struct next_hops *next_hops, size_t *unresolved);
+/* What the kernel says of the way to a backend, and NEXT_HOP_NO_SOURCE where its tunnel would have
+ * no source. */
+int backend_next_hop(struct next_hops *next_hops, const struct service *service,
+		     const struct backend *backend, struct next_hop *out, struct errors *errors);
+/* Asks for the next hops of every published backend again and writes those that changed;
+ * *@unresolved counts. */
+int control_refresh_next_hops(struct control *control, struct next_hops *next_hops,
+			      size_t *unresolved);
 /* The same until all are resolved or @milliseconds have passed; a warning for each that is not. */
 int control_await_next_hops(struct control *control, uint64_t milliseconds);
 
@@ -91,7 +98,8 @@ int control_await_next_hops(struct control *control, uint64_t milliseconds);
 
 /* Attaches one interface in the mode that the policy says, native where it says nothing. */
 int control_attach(struct control *control, const char *name, uint32_t slot);
-/* Attaches every interface that is to be, also after one that cannot be, whose error it returns; detaches none. */
+/* Attaches every interface that is to be, also after one that cannot be, whose error it returns;
+ * detaches none. */
 int control_attach_wanted(struct control *control);
 /* Is it there, in this network namespace? */
 bool interface_exists(const char *name);
@@ -116,7 +124,8 @@ struct view_numbers {
 	size_t backends_count;
 };
 
-/* Numbers of all names of a service; new ones are given (and their counters zeroed) where @control writes. */
+/* Numbers of all names of a service; new ones are given (and their counters zeroed) where @control
+ * writes. */
 int numbers_of(struct control *control, const struct service *service, struct view_numbers *out);
 void view_numbers_release(struct view_numbers *numbers);
 /* Gives back the numbers of names that the service no longer has. */

@@ -11,7 +11,8 @@ bool service_is_latched(const struct control *control, const struct service *ser
 	return live && live->latch != LATCH_NONE;
 }
 
-uint32_t effective_share(const struct control *control, const struct service *service, size_t rule, size_t cohort)
+uint32_t effective_share(const struct control *control, const struct service *service, size_t rule,
+			 size_t cohort)
 {
 	const struct live_share *live;
 
@@ -22,7 +23,8 @@ uint32_t effective_share(const struct control *control, const struct service *se
 	return live ? live->ppm : service->rules[rule].base_ppm[cohort];
 }
 
-uint32_t effective_control_share(const struct control *control, const struct service *service, size_t rule)
+uint32_t effective_control_share(const struct control *control, const struct service *service,
+				 size_t rule)
 {
 	uint32_t rest = PPM;
 	size_t cohort;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which index of a kernel table belongs to a name. Numbers stay with names over apply, so that counters do, and
- * so that a backend's number means the same backend in every view that packets may still see.
+ * Which index of a kernel table belongs to a name. Numbers stay with names over apply, so that
+ * counters do, and so that a backend's number means the same backend in every view that packets may
+ * still see.
  */
 #include "control/control.h"
 
@@ -34,15 +35,16 @@ static int zero_counters(struct control *control, enum map_id id, uint32_t first
 }
 
 /* @map: whose counters the number stands for, @width of them; MAPS: none. */
-static int number(struct control *control, enum number_kind kind, const char *scope, const char *name,
-		  uint32_t limit, enum map_id map, uint32_t width, uint32_t *out)
+static int number(struct control *control, enum number_kind kind, const char *scope,
+		  const char *name, uint32_t limit, enum map_id map, uint32_t width, uint32_t *out)
 {
 	bool is_new = false;
 	int error;
 
 	if (!control->writing)
 		return store_find_number(control->store, kind, scope, name, out, control->errors);
-	error = store_number(control->store, kind, scope, name, limit, out, &is_new, control->errors);
+	error = store_number(control->store, kind, scope, name, limit, out, &is_new,
+			     control->errors);
 	if (!error && is_new && map != MAPS)
 		error = zero_counters(control, map, *out * width, width);
 	return error;
@@ -50,28 +52,29 @@ static int number(struct control *control, enum number_kind kind, const char *sc
 
 static uint32_t rule_group_limit(const struct control *control)
 {
-	return control->datapath ? datapath_rule_groups(control->datapath) :
-				   control->policy->limits.services * (RULES_MAX + 1);
+	return control->datapath ? datapath_rule_groups(control->datapath)
+				 : control->policy->limits.services * (RULES_MAX + 1);
 }
 
 static uint32_t backend_counter_limit(const struct control *control)
 {
-	return control->datapath ? control->datapath->maps[MAP_BACKEND_COUNTERS].entries :
-				   2 * control->policy->limits.backends;
+	return control->datapath ? control->datapath->maps[MAP_BACKEND_COUNTERS].entries
+				 : 2 * control->policy->limits.backends;
 }
 
 /* "SERVICE/NAME"; "SERVICE/" is the group of decisions without a rule. */
-static int rule_group(struct control *control, const struct service *service, const char *rule, uint32_t *out)
+static int rule_group(struct control *control, const struct service *service, const char *rule,
+		      uint32_t *out)
 {
 	char name[2 * NAME_SIZE];
 
 	snprintf(name, sizeof(name), "%s/%s", service->name, rule);
-	return number(control, NUMBER_RULE_GROUP, "", name, rule_group_limit(control), MAP_RULE_COUNTERS,
-		      LANES_MAX, out);
+	return number(control, NUMBER_RULE_GROUP, "", name, rule_group_limit(control),
+		      MAP_RULE_COUNTERS, LANES_MAX, out);
 }
 
-static int number_backend(struct control *control, const struct service *service, const struct backend *backend,
-			  uint16_t *out, uint32_t *counter)
+static int number_backend(struct control *control, const struct service *service,
+			  const struct backend *backend, uint16_t *out, uint32_t *counter)
 {
 	char address[ADDRESS_TEXT_SIZE], name[NAME_SIZE + ADDRESS_TEXT_SIZE];
 	uint32_t own = 0;
@@ -79,7 +82,8 @@ static int number_backend(struct control *control, const struct service *service
 
 	address_format(&backend->address, address);
 	snprintf(name, sizeof(name), "%s/%s", service->name, address);
-	error = number(control, NUMBER_BACKEND, service->name, address, SERVICE_BACKENDS_MAX, MAPS, 0, &own);
+	error = number(control, NUMBER_BACKEND, service->name, address, SERVICE_BACKENDS_MAX, MAPS,
+		       0, &own);
 	*out = own;
 	if (error)
 		return error;
@@ -87,7 +91,8 @@ static int number_backend(struct control *control, const struct service *service
 		      MAP_BACKEND_COUNTERS, 1, counter);
 }
 
-static int number_backends(struct control *control, const struct service *service, struct view_numbers *out)
+static int number_backends(struct control *control, const struct service *service,
+			   struct view_numbers *out)
 {
 	size_t cohort, i, index = 0, count = 0;
 	int error = 0;
@@ -101,8 +106,9 @@ static int number_backends(struct control *control, const struct service *servic
 		return -ENOMEM;
 	for (cohort = 0; cohort < service->cohorts_count && !error; cohort++)
 		for (i = 0; i < service->cohorts[cohort].backends_count && !error; i++, index++)
-			error = number_backend(control, service, &service->cohorts[cohort].backends[i],
-					       &out->backend_numbers[index], &out->backend_counters[index]);
+			error = number_backend(
+				control, service, &service->cohorts[cohort].backends[i],
+				&out->backend_numbers[index], &out->backend_counters[index]);
 	return error;
 }
 
@@ -116,16 +122,18 @@ static int number_lane(struct control *control, const struct service *service, c
 	int error;
 
 	if (!control->writing)
-		error = store_find_number(control->store, NUMBER_LANE, service->name, cohort, &lane, control->errors);
+		error = store_find_number(control->store, NUMBER_LANE, service->name, cohort, &lane,
+					  control->errors);
 	else
-		error = store_number(control->store, NUMBER_LANE, service->name, cohort, LANES_MAX, &lane, &is_new,
-				     control->errors);
+		error = store_number(control->store, NUMBER_LANE, service->name, cohort, LANES_MAX,
+				     &lane, &is_new, control->errors);
 	*out = lane;
 	for (rule = 0; rule < service->rules_count && is_new && !error; rule++)
-		error = zero_counters(control, MAP_RULE_COUNTERS, numbers->rule_groups[rule] * LANES_MAX + lane,
-				      1);
+		error = zero_counters(control, MAP_RULE_COUNTERS,
+				      numbers->rule_groups[rule] * LANES_MAX + lane, 1);
 	if (is_new && !error)
-		error = zero_counters(control, MAP_RULE_COUNTERS, numbers->no_rule_group * LANES_MAX + lane, 1);
+		error = zero_counters(control, MAP_RULE_COUNTERS,
+				      numbers->no_rule_group * LANES_MAX + lane, 1);
 	return error;
 }
 
@@ -134,14 +142,15 @@ int numbers_of(struct control *control, const struct service *service, struct vi
 	size_t i;
 	int error;
 
-	*out = (struct view_numbers){ 0 };
+	*out = (struct view_numbers){0};
 	if (!control->store)
 		return -ENOENT;
 	error = rule_group(control, service, "", &out->no_rule_group);
 	for (i = 0; i < service->rules_count && !error; i++)
 		error = rule_group(control, service, service->rules[i].name, &out->rule_groups[i]);
 	for (i = 0; i < service->cohorts_count && !error; i++)
-		error = number_lane(control, service, service->cohorts[i].name, out, &out->lanes[i]);
+		error = number_lane(control, service, service->cohorts[i].name, out,
+				    &out->lanes[i]);
 	if (!error)
 		error = number_backends(control, service, out);
 	if (error)
@@ -153,7 +162,7 @@ void view_numbers_release(struct view_numbers *numbers)
 {
 	free(numbers->backend_numbers);
 	free(numbers->backend_counters);
-	*numbers = (struct view_numbers){ 0 };
+	*numbers = (struct view_numbers){0};
 }
 
 /* ---- giving back ---- */
@@ -172,7 +181,8 @@ static bool is_kept(const char *name, void *data)
 {
 	struct kept_names *kept = data;
 
-	return kept->count && bsearch(&name, kept->names, kept->count, sizeof(*kept->names), compare_names);
+	return kept->count &&
+	       bsearch(&name, kept->names, kept->count, sizeof(*kept->names), compare_names);
 }
 
 static void keep(struct kept_names *kept, const char *scope, const char *name)
@@ -183,21 +193,23 @@ static void keep(struct kept_names *kept, const char *scope, const char *name)
 		kept->names[kept->count++] = text;
 }
 
-static int free_others(struct control *control, enum number_kind kind, const char *scope, const char *prefix,
-		       struct kept_names *kept)
+static int free_others(struct control *control, enum number_kind kind, const char *scope,
+		       const char *prefix, struct kept_names *kept)
 {
 	size_t i;
 	int error;
 
 	qsort(kept->names, kept->count, sizeof(*kept->names), compare_names);
-	error = store_free_numbers(control->store, kind, scope, prefix, is_kept, kept, control->errors);
+	error = store_free_numbers(control->store, kind, scope, prefix, is_kept, kept,
+				   control->errors);
 	for (i = 0; i < kept->count; i++)
 		free(kept->names[i]);
 	kept->count = 0;
 	return error;
 }
 
-static void keep_backends(const struct service *service, struct kept_names *kept, const char *prefix)
+static void keep_backends(const struct service *service, struct kept_names *kept,
+			  const char *prefix)
 {
 	char address[ADDRESS_TEXT_SIZE];
 	size_t cohort, i;
@@ -205,12 +217,13 @@ static void keep_backends(const struct service *service, struct kept_names *kept
 	for (cohort = 0; cohort < service->cohorts_count; cohort++)
 		for (i = 0; i < service->cohorts[cohort].backends_count; i++)
 			keep(kept, prefix,
-			     address_format(&service->cohorts[cohort].backends[i].address, address));
+			     address_format(&service->cohorts[cohort].backends[i].address,
+					    address));
 }
 
 int numbers_free(struct control *control, const struct service *service)
 {
-	struct kept_names kept = { .room = RULES_MAX + 1 + COHORTS_MAX };
+	struct kept_names kept = {.room = RULES_MAX + 1 + COHORTS_MAX};
 	char prefix[NAME_SIZE + 1];
 	size_t i;
 	int error;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * From names to the kernel, as one commit. The order (docs/architecture.md, "A write"): compile, fill free views,
- * commit the store, one store to show each. A writer that died in between left the store ahead of the kernel or
- * the kernel untouched; comparing epochs finds the first, and nothing has to be done about the second.
+ * From names to the kernel, as one commit. The order (docs/architecture.md, "A write"): compile,
+ * fill free views, commit the store, one store to show each. A writer that died in between left the
+ * store ahead of the kernel or the kernel untouched; comparing epochs finds the first, and nothing
+ * has to be done about the second.
  */
 #include "control/control.h"
 
@@ -74,7 +75,8 @@ static int read_secret(struct control *control, struct siphash_key *secret)
 	if (!error && control->datapath &&
 	    datapath_box(control->datapath)->secret_fingerprint != secret_fingerprint(*secret))
 		error = errors_add_code(control->errors, EINVAL, path,
-					"put the old one back, or detach, remove the pins and attach again: every client is then decided anew",
+					"put the old one back, or detach, remove the pins and "
+					"attach again: every client is then decided anew",
 					"the secret is not the one that the loaded program has");
 	free(path);
 	return error;
@@ -88,8 +90,8 @@ int control_load(struct control *control)
 	if (error || control->datapath)
 		return error;
 	control->touched_all = true;
-	error = datapath_create(control->place->pins, &control->policy->limits, secret, &control->datapath,
-				control->errors);
+	error = datapath_create(control->place->pins, &control->policy->limits, secret,
+				&control->datapath, control->errors);
 	control->has_made_maps = !error;
 	return error;
 }
@@ -105,7 +107,8 @@ static uint64_t monotonic_now(void)
 }
 
 /* The pins of a service that still hold, as the kernel takes them. malloc()ed. */
-static struct pin *pins_of(const struct control *control, const struct service *service, size_t *count)
+static struct pin *pins_of(const struct control *control, const struct service *service,
+			   size_t *count)
 {
 	struct pin *pins = calloc(control->live.pins_count + 1, sizeof(*pins));
 	uint64_t now = time_now_ns();
@@ -116,7 +119,8 @@ static struct pin *pins_of(const struct control *control, const struct service *
 		const struct live_pin *live = &control->live.pins[i];
 		int cohort;
 
-		if (strcmp(live->service, service->name) || (live->expires_ns && live->expires_ns <= now))
+		if (strcmp(live->service, service->name) ||
+		    (live->expires_ns && live->expires_ns <= now))
 			continue;
 		cohort = service_cohort(service, live->cohort);
 		if (cohort < 0)
@@ -126,7 +130,8 @@ static struct pin *pins_of(const struct control *control, const struct service *
 		pins[(*count)++] = (struct pin){
 			.client = prefix_shorten(&live->client, service->prefix4, service->prefix6),
 			.cohort = cohort,
-			.expires = live->expires_ns ? monotonic_now() + (live->expires_ns - now) : PIN_FOREVER,
+			.expires = live->expires_ns ? monotonic_now() + (live->expires_ns - now)
+						    : PIN_FOREVER,
 			.until = live->expires_ns,
 		};
 	}
@@ -140,11 +145,12 @@ static void input_shares(const struct control *control, const struct service *se
 
 	for (rule = 0; rule < service->rules_count; rule++)
 		for (cohort = 1; cohort < service->cohorts_count; cohort++)
-			input->share_ppm[rule][cohort] = effective_share(control, service, rule, cohort);
+			input->share_ppm[rule][cohort] =
+				effective_share(control, service, rule, cohort);
 }
 
-static int make_input(struct control *control, const struct service *service, struct view_numbers *numbers,
-		      struct pin **pins, struct compile_input *input)
+static int make_input(struct control *control, const struct service *service,
+		      struct view_numbers *numbers, struct pin **pins, struct compile_input *input)
 {
 	int error = numbers_of(control, service, numbers);
 
@@ -181,8 +187,9 @@ static struct next_hop *ask_next_hops(struct control *control, struct next_hops 
 		hops[i].state = NEXT_HOP_NO_ROUTE;
 	for (cohort = 0; hops && cohort < service->cohorts_count; cohort++)
 		for (i = 0; i < service->cohorts[cohort].backends_count; i++, index++) {
-			if (backend_next_hop(next_hops, service, &service->cohorts[cohort].backends[i],
-					     &hops[input->backend_numbers[index]], control->errors)) {
+			if (backend_next_hop(
+				    next_hops, service, &service->cohorts[cohort].backends[i],
+				    &hops[input->backend_numbers[index]], control->errors)) {
 				free(hops);
 				return NULL;
 			}
@@ -190,9 +197,9 @@ static struct next_hop *ask_next_hops(struct control *control, struct next_hops 
 	return hops;
 }
 
-static int stage_view(struct control *control, struct publication *publication, struct next_hops *next_hops,
-		      const struct compile_input *input, struct view_image *image,
-		      const struct live_service *live)
+static int stage_view(struct control *control, struct publication *publication,
+		      struct next_hops *next_hops, const struct compile_input *input,
+		      struct view_image *image, const struct live_service *live)
 {
 	struct next_hop *hops;
 	int error = compile_rings(input, image);
@@ -209,7 +216,8 @@ static int stage_view(struct control *control, struct publication *publication, 
 	return error;
 }
 
-/* Does the kernel show what the store has last committed? Not after a boot, or where a writer died. */
+/* Does the kernel show what the store has last committed? Not after a boot, or where a writer died.
+ */
 static bool is_shown(const struct control *control, const struct live_service *live)
 {
 	const struct view *view = datapath_view(control->datapath, live->slot);
@@ -220,7 +228,8 @@ static bool is_shown(const struct control *control, const struct live_service *l
 /* Limits may have changed since the maps were made. */
 static uint32_t service_limit(const struct control *control)
 {
-	return control->datapath ? control->datapath->maps[MAP_CELLS].entries : control->policy->limits.services;
+	return control->datapath ? control->datapath->maps[MAP_CELLS].entries
+				 : control->policy->limits.services;
 }
 
 /* Packets still reach a service in the slot, which this write may be about to remove. */
@@ -232,22 +241,24 @@ static bool slot_is_busy(uint32_t slot, const void *data)
 }
 
 static int publish_service(struct control *control, struct publication *publication,
-			   struct next_hops *next_hops, const struct service *service, bool *changed)
+			   struct next_hops *next_hops, const struct service *service,
+			   bool *changed)
 {
 	struct live_service live;
-	struct view_numbers numbers = { 0 };
+	struct view_numbers numbers = {0};
 	struct compile_input input;
-	struct view_image image = { 0 };
+	struct view_image image = {0};
 	bool is_new = false, is_behind;
 	struct pin *pins = NULL;
 	int error;
 
-	error = store_add_service(control->store, service->name, service_limit(control), slot_is_busy, control, &live,
-				  control->errors);
+	error = store_add_service(control->store, service->name, service_limit(control),
+				  slot_is_busy, control, &live, control->errors);
 	if (!error && control->datapath && live.slot >= service_limit(control))
 		error = errors_add_code(control->errors, ENOSPC, service->name,
 					"raise `limits.services` and make the maps anew",
-					"its place, %u, is beyond what the maps have room for", live.slot);
+					"its place, %u, is beyond what the maps have room for",
+					live.slot);
 	if (error)
 		return error;
 	if (!control_is_touched(control, service->name) &&
@@ -341,15 +352,16 @@ static void set_kills(const struct control *control)
 }
 
 /*
- * After the new views are shown. Only what this writer was asked to lift: any other kill that the store does not know
- * was made while it wrote, and stands.
+ * After the new views are shown. Only what this writer was asked to lift: any other kill that the
+ * store does not know was made while it wrote, and stands.
  */
 static void lift_kills(const struct control *control)
 {
 	size_t i;
 
 	for (i = 0; i < control->lifted_count; i++)
-		service_lift_kill(control->datapath, control->lifted[i].slot, control->lifted[i].seen);
+		service_lift_kill(control->datapath, control->lifted[i].slot,
+				  control->lifted[i].seen);
 }
 
 /* Where the store was lost, a kill in the kernel still holds the service of that name. */
@@ -362,10 +374,11 @@ static int adopt_kill(struct control *control, const struct service *service)
 	if (live_service_of(&control->live, service->name) || slot < 0 ||
 	    !service_is_killed(control->datapath, slot))
 		return 0;
-	error = store_add_service(control->store, service->name, service_limit(control), slot_is_busy, control, &live,
-				  control->errors);
+	error = store_add_service(control->store, service->name, service_limit(control),
+				  slot_is_busy, control, &live, control->errors);
 	if (!error)
-		error = store_set_latch(control->store, service->name, LATCH_KILLED, control->errors);
+		error = store_set_latch(control->store, service->name, LATCH_KILLED,
+					control->errors);
 	return error;
 }
 
@@ -379,7 +392,8 @@ static int adopt_kills(struct control *control)
 	return error ? error : control_reload_live(control);
 }
 
-static int stage_all(struct control *control, struct publication *publication, struct next_hops *next_hops)
+static int stage_all(struct control *control, struct publication *publication,
+		     struct next_hops *next_hops)
 {
 	const struct policy *policy = control->policy;
 	bool *changed = calloc(policy->services_count + 1, sizeof(*changed));
@@ -387,8 +401,10 @@ static int stage_all(struct control *control, struct publication *publication, s
 	size_t i;
 
 	for (i = 0; i < policy->services_count && !error; i++)
-		error = publish_service(control, publication, next_hops, &policy->services[i], &changed[i]);
-	/* Last: a number that is free again is nobody else's before packets have stopped counting into it. */
+		error = publish_service(control, publication, next_hops, &policy->services[i],
+					&changed[i]);
+	/* Last: a number that is free again is nobody else's before packets have stopped counting
+	 * into it. */
 	for (i = 0; i < policy->services_count && !error; i++)
 		if (changed[i])
 			error = numbers_free(control, &policy->services[i]);
@@ -407,7 +423,8 @@ int control_publish(struct control *control)
 	struct next_hops *next_hops = NULL;
 	int error = 0;
 
-	/* Nothing was ever desired, or the store was lost: then what is loaded is not for an empty policy to remove. */
+	/* Nothing was ever desired, or the store was lost: then what is loaded is not for an empty
+	 * policy to remove. */
 	if (!control->revision.number) {
 		error = store_commit(control->store, control->errors);
 		control->has_made_maps = control->has_made_maps && error;

@@ -14,11 +14,12 @@ static bool source_is_given(const struct service *service, const struct backend 
 {
 	if (service->steer == STEER_L2)
 		return true;
-	return (backend->address.family == 6 ? service->encap_source6 : service->encap_source4).family != 0;
+	return (backend->address.family == 6 ? service->encap_source6 : service->encap_source4)
+		       .family != 0;
 }
 
-int backend_next_hop(struct next_hops *next_hops, const struct service *service, const struct backend *backend,
-		     struct next_hop *out, struct errors *errors)
+int backend_next_hop(struct next_hops *next_hops, const struct service *service,
+		     const struct backend *backend, struct next_hop *out, struct errors *errors)
 {
 	const struct next_hop_query query = {
 		.address = backend->address,
@@ -77,7 +78,8 @@ static int refresh_backend(struct refresh *refresh, const struct service *servic
 {
 	bool own_source = source_is_given(service, backend);
 	struct next_hop hop;
-	int error = backend_next_hop(refresh->next_hops, service, backend, &hop, refresh->control->errors);
+	int error = backend_next_hop(refresh->next_hops, service, backend, &hop,
+				     refresh->control->errors);
 
 	if (error)
 		return error;
@@ -86,10 +88,11 @@ static int refresh_backend(struct refresh *refresh, const struct service *servic
 		if (refresh->warn)
 			warn_unresolved(refresh, service, backend, &hop);
 	}
-	/* A neighbour that is being asked again keeps its old answer: it is most likely still right. */
+	/* A neighbour that is being asked again keeps its old answer: it is most likely still
+	 * right. */
 	if (hop.state == NEXT_HOP_RESOLVING || next_hop_is_current(line, &hop, own_source))
 		return 0;
-	return add_change(refresh, (struct next_hop_change){ line, hop, own_source });
+	return add_change(refresh, (struct next_hop_change){line, hop, own_source});
 }
 
 static int refresh_service(struct refresh *refresh, const struct service *service)
@@ -109,11 +112,12 @@ static int refresh_service(struct refresh *refresh, const struct service *servic
 			const struct backend *backend = &service->cohorts[cohort].backends[i];
 
 			error = store_find_number(control->store, NUMBER_BACKEND, service->name,
-						  address_format(&backend->address, address), &number,
-						  control->errors);
+						  address_format(&backend->address, address),
+						  &number, control->errors);
 			if (!error && number < view->backends_count)
-				error = refresh_backend(refresh, service, backend,
-							datapath_backend(control->datapath, view, number));
+				error = refresh_backend(
+					refresh, service, backend,
+					datapath_backend(control->datapath, view, number));
 		}
 	return error;
 }
@@ -127,14 +131,16 @@ static int refresh_all(struct refresh *refresh)
 	for (i = 0; i < control->policy->services_count && !error; i++)
 		error = refresh_service(refresh, &control->policy->services[i]);
 	if (!error && refresh->count)
-		error = next_hops_write(control->datapath, refresh->changes, refresh->count, control->errors);
+		error = next_hops_write(control->datapath, refresh->changes, refresh->count,
+					control->errors);
 	free(refresh->changes);
 	return error;
 }
 
-int control_refresh_next_hops(struct control *control, struct next_hops *next_hops, size_t *unresolved)
+int control_refresh_next_hops(struct control *control, struct next_hops *next_hops,
+			      size_t *unresolved)
 {
-	struct refresh refresh = { .control = control, .next_hops = next_hops };
+	struct refresh refresh = {.control = control, .next_hops = next_hops};
 	int error = refresh_all(&refresh);
 
 	*unresolved = refresh.unresolved;
@@ -143,7 +149,7 @@ int control_refresh_next_hops(struct control *control, struct next_hops *next_ho
 
 int control_await_next_hops(struct control *control, uint64_t milliseconds)
 {
-	struct refresh last = { .control = control, .warn = true };
+	struct refresh last = {.control = control, .warn = true};
 	struct next_hops *next_hops;
 	size_t unresolved;
 	uint64_t waited;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The box's secret: 16 random bytes as 32 hex digits in a file of 0600. Never printed; a fingerprint tells whether two
- * boxes agree.
+ * The box's secret: 16 random bytes as 32 hex digits in a file of 0600. Never printed; a
+ * fingerprint tells whether two boxes agree.
  */
 #include "control/control.h"
 
@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SECRET_BYTES 16
+#define SECRET_BYTES  16
 #define SECRET_DIGITS (2 * SECRET_BYTES)
 
 char *secret_path(const struct place *place, const struct policy *policy)
@@ -35,7 +35,7 @@ static int parse_secret(const char *text, struct siphash_key *out)
 		if (!isxdigit((unsigned char)text[i]))
 			return -EINVAL;
 	for (i = 0; i < SECRET_BYTES; i++) {
-		char digits[3] = { text[2 * i], text[2 * i + 1] };
+		char digits[3] = {text[2 * i], text[2 * i + 1]};
 
 		bytes[i] = strtoul(digits, NULL, 16);
 	}
@@ -46,7 +46,8 @@ static int parse_secret(const char *text, struct siphash_key *out)
 	return 0;
 }
 
-/* Whole or not at all: written beside, then linked into place, so that the first of two makers wins. */
+/* Whole or not at all: written beside, then linked into place, so that the first of two makers
+ * wins. */
 static int make_secret(const char *path, struct errors *errors)
 {
 	uint8_t bytes[SECRET_BYTES];
@@ -54,7 +55,8 @@ static int make_secret(const char *path, struct errors *errors)
 	int i, fd, error = 0;
 
 	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return errors_add_code(errors, EIO, path, "try again", "no random bytes from the kernel");
+		return errors_add_code(errors, EIO, path, "try again",
+				       "no random bytes from the kernel");
 	for (i = 0; i < SECRET_BYTES; i++)
 		sprintf(text + 2 * i, "%02x", bytes[i]);
 	text[SECRET_DIGITS] = '\n';
@@ -63,7 +65,8 @@ static int make_secret(const char *path, struct errors *errors)
 	fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0 || write(fd, text, SECRET_DIGITS + 1) != SECRET_DIGITS + 1 || fsync(fd) ||
 	    (link(beside, path) && errno != EEXIST))
-		error = errors_add_code(errors, errno, path, "make its directory, writable for root",
+		error = errors_add_code(errors, errno, path,
+					"make its directory, writable for root",
 					"cannot make the secret: %s", strerror(errno));
 	if (fd >= 0) {
 		close(fd);
@@ -80,8 +83,10 @@ static int check_mode(int fd, const char *path, struct errors *errors)
 	if (fstat(fd, &info))
 		return -errno;
 	if (info.st_mode & 077)
-		errors_warn(errors, NULL, path, "chmod 600 it, and make a new one if others have read it",
-			    "the secret can be read by others than its owner (mode %o)", info.st_mode & 0777);
+		errors_warn(errors, NULL, path,
+			    "chmod 600 it, and make a new one if others have read it",
+			    "the secret can be read by others than its owner (mode %o)",
+			    info.st_mode & 0777);
 	return 0;
 }
 
@@ -98,7 +103,8 @@ int secret_read(const char *path, bool make, struct siphash_key *out, struct err
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 	}
 	if (fd < 0)
-		return errors_add_code(errors, errno, path, "run `xdp-canary secret init`, or copy it from another box",
+		return errors_add_code(errors, errno, path,
+				       "run `xdp-canary secret init`, or copy it from another box",
 				       "cannot read the secret: %s", strerror(errno));
 	check_mode(fd, path, errors);
 	length = read(fd, text, sizeof(text) - 1);
@@ -106,7 +112,8 @@ int secret_read(const char *path, bool make, struct siphash_key *out, struct err
 	if (length > 0 && text[length - 1] == '\n')
 		text[--length] = '\0';
 	if (length != SECRET_DIGITS || parse_secret(text, out))
-		return errors_add_code(errors, EINVAL, path, "it has 16 random bytes as 32 hex digits, and nothing else",
+		return errors_add_code(errors, EINVAL, path,
+				       "it has 16 random bytes as 32 hex digits, and nothing else",
 				       "is not a secret");
 	return 0;
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One thread, one loop (sd-event): a round a second, netlink in between, HTTP as it comes. Each task opens the state
- * for itself, and takes the writer lock only while it writes, so that commands never wait long for the daemon. The
- * loop waits for nobody either: what another writer keeps it from, and what did not succeed, is tried again in the
- * next rounds.
+ * One thread, one loop (sd-event): a round a second, netlink in between, HTTP as it comes. Each
+ * task opens the state for itself, and takes the writer lock only while it writes, so that commands
+ * never wait long for the daemon. The loop waits for nobody either: what another writer keeps it
+ * from, and what did not succeed, is tried again in the next rounds.
  */
 #include "daemon/daemon.h"
 
@@ -20,10 +20,10 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
-#define ROUND_US 1000000ULL
-#define REFRESH_ROUNDS 15 /* next hops are asked again, whatever netlink said */
+#define ROUND_US	  1000000ULL
+#define REFRESH_ROUNDS	  15 /* next hops are asked again, whatever netlink said */
 #define NETLINK_SETTLE_US 50000ULL
-#define BUSY_PATIENCE 10 /* times that the writer lock is not had before that is said */
+#define BUSY_PATIENCE	  10 /* times that the writer lock is not had before that is said */
 
 enum task { TASK_MAINTAIN, TASK_STORE, TASK_PAGE, TASKS };
 
@@ -43,7 +43,7 @@ struct daemon {
 	bool maintain_is_due; /* in the next round */
 	unsigned int busy;    /* times in a row that the writer lock was not had */
 	char *said[TASKS];    /* what each task last complained of */
-	int first_error; /* of any task: what --once ends with */
+	int first_error;      /* of any task: what --once ends with */
 };
 
 /* ---- tasks ---- */
@@ -112,7 +112,8 @@ static bool needs_attaching(const struct control *control)
 
 	for (i = 0; i < control->live.interfaces_count && !control->live.detached; i++)
 		if (control->live.interfaces[i].attached &&
-		    link_state(control->place->pins, control->live.interfaces[i].name) == NOT_ATTACHED &&
+		    link_state(control->place->pins, control->live.interfaces[i].name) ==
+			    NOT_ATTACHED &&
 		    interface_exists(control->live.interfaces[i].name))
 			return true;
 	return false;
@@ -120,7 +121,8 @@ static bool needs_attaching(const struct control *control)
 
 static bool needs_restoring(const struct daemon *daemon, const struct control *control)
 {
-	return daemon->restore_is_due || control->touched_all || control->touched_count || needs_attaching(control);
+	return daemon->restore_is_due || control->touched_all || control->touched_count ||
+	       needs_attaching(control);
 }
 
 static int bring_up_to_date(struct daemon *daemon, struct control *control)
@@ -134,11 +136,13 @@ static int bring_up_to_date(struct daemon *daemon, struct control *control)
 	if (error)
 		return error;
 	daemon->restore_is_due = false;
-	control_attach_wanted(control); /* what cannot be attached is said, and keeps nothing else waiting */
+	control_attach_wanted(
+		control); /* what cannot be attached is said, and keeps nothing else waiting */
 	return 0;
 }
 
-/* Another writer has the lock, which the loop does not wait for: most likely it is free in the next round. */
+/* Another writer has the lock, which the loop does not wait for: most likely it is free in the next
+ * round. */
 static bool is_busy(struct daemon *daemon, int error)
 {
 	daemon->busy = error == -EBUSY ? daemon->busy + 1 : 0;
@@ -164,7 +168,8 @@ static void maintain(struct daemon *daemon)
 	error = bring_up_to_date(daemon, control);
 	if (!error && control->datapath)
 		error = control_refresh_next_hops(control, daemon->next_hops, &unresolved);
-	/* The kernel gives up on a neighbour that does not answer; it is asked for until it does. */
+	/* The kernel gives up on a neighbour that does not answer; it is asked for until it does.
+	 */
 	daemon->maintain_is_due = unresolved;
 	control_close(control);
 out:
@@ -270,7 +275,8 @@ static void run_round(struct daemon *daemon)
 
 	daemon->facts.last_loop_ns = time_now_ns();
 	look_at_store(daemon);
-	if (daemon->revision != before || daemon->maintain_is_due || daemon->rounds % REFRESH_ROUNDS == 0)
+	if (daemon->revision != before || daemon->maintain_is_due ||
+	    daemon->rounds % REFRESH_ROUNDS == 0)
 		maintain(daemon);
 	http_tick(daemon->http);
 	daemon->rounds++;
@@ -296,7 +302,8 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *signa
 	return sd_event_exit(daemon->event, 0);
 }
 
-/* The log is the journal's or stderr's, and the secret is read anew by every writer: nothing is kept open. */
+/* The log is the journal's or stderr's, and the secret is read anew by every writer: nothing is
+ * kept open. */
 static int on_reopen(sd_event_source *source, const struct signalfd_siginfo *signal, void *data)
 {
 	(void)source;
@@ -325,24 +332,28 @@ static int add_sources(struct daemon *daemon)
 	if (error >= 0)
 		error = sd_event_add_signal(daemon->event, NULL, SIGHUP, on_reopen, daemon);
 	if (error >= 0)
-		error = sd_event_add_time(daemon->event, NULL, CLOCK_MONOTONIC, now + ROUND_US, 0, on_round, daemon);
+		error = sd_event_add_time(daemon->event, NULL, CLOCK_MONOTONIC, now + ROUND_US, 0,
+					  on_round, daemon);
 	if (error >= 0)
-		error = sd_event_add_time(daemon->event, &daemon->refresh, CLOCK_MONOTONIC, 0, 0, on_refresh, daemon);
+		error = sd_event_add_time(daemon->event, &daemon->refresh, CLOCK_MONOTONIC, 0, 0,
+					  on_refresh, daemon);
 	if (error >= 0)
 		error = sd_event_source_set_enabled(daemon->refresh, SD_EVENT_OFF);
 	if (error >= 0)
-		error = sd_event_add_io(daemon->event, NULL, next_hops_fd(daemon->next_hops), EPOLLIN, on_netlink,
-					daemon);
+		error = sd_event_add_io(daemon->event, NULL, next_hops_fd(daemon->next_hops),
+					EPOLLIN, on_netlink, daemon);
 	return error < 0 ? error : 0;
 }
 
-int daemon_run(const struct place *place, const struct actor *actor, bool once, struct errors *errors)
+int daemon_run(const struct place *place, const struct actor *actor, bool once,
+	       struct errors *errors)
 {
-	struct daemon daemon = { .place = *place, .actor = actor, .restore_is_due = true };
+	struct daemon daemon = {.place = *place, .actor = actor, .restore_is_due = true};
 	int task, error = next_hops_open(&daemon.next_hops, errors);
 
 	if (!error && sd_event_new(&daemon.event) < 0)
-		error = errors_add_code(errors, ENOMEM, "daemon", "try again", "cannot make an event loop");
+		error = errors_add_code(errors, ENOMEM, "daemon", "try again",
+					"cannot make an event loop");
 	if (error)
 		goto out;
 	if (!once)
@@ -355,8 +366,8 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once, 
 	}
 	error = add_sources(&daemon);
 	if (error) {
-		errors_add_code(errors, -error, "daemon", "try again", "cannot set up the event loop: %s",
-				strerror(-error));
+		errors_add_code(errors, -error, "daemon", "try again",
+				"cannot set up the event loop: %s", strerror(-error));
 		goto out;
 	}
 	sd_notify(0, "READY=1");

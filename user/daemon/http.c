@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One thread: libmicrohttpd's epoll descriptor is a source of the daemon's loop, so a page is rendered between two
- * other tasks and needs no lock.
+ * One thread: libmicrohttpd's epoll descriptor is a source of the daemon's loop, so a page is
+ * rendered between two other tasks and needs no lock.
  */
 #include "daemon/http.h"
 
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#define CONNECTIONS_MAX 64
+#define CONNECTIONS_MAX		   64
 #define CONNECTION_TIMEOUT_SECONDS 10
 
 struct http {
@@ -22,8 +22,9 @@ struct http {
 	void *data;
 };
 
-static enum MHD_Result answer(struct MHD_Connection *connection, unsigned int status, const char *type, char *text,
-			      size_t length, enum MHD_ResponseMemoryMode mode)
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned int status,
+			      const char *type, char *text, size_t length,
+			      enum MHD_ResponseMemoryMode mode)
 {
 	struct MHD_Response *response = MHD_create_response_from_buffer(length, text, mode);
 	enum MHD_Result result;
@@ -38,14 +39,16 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned int st
 	return result;
 }
 
-static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned int status, const char *text)
+static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned int status,
+				   const char *text)
 {
 	return answer(connection, status, "text/plain; charset=utf-8", (char *)text, strlen(text),
 		      MHD_RESPMEM_PERSISTENT);
 }
 
-static enum MHD_Result handle(void *data, struct MHD_Connection *connection, const char *url, const char *method,
-			      const char *version, const char *upload, size_t *upload_size, void **request)
+static enum MHD_Result handle(void *data, struct MHD_Connection *connection, const char *url,
+			      const char *method, const char *version, const char *upload,
+			      size_t *upload_size, void **request)
 {
 	static int seen;
 	struct http *http = data;
@@ -65,12 +68,13 @@ static enum MHD_Result handle(void *data, struct MHD_Connection *connection, con
 	if (strcmp(method, MHD_HTTP_METHOD_GET) && strcmp(method, MHD_HTTP_METHOD_HEAD))
 		return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET\n");
 	if (strcmp(url, "/metrics"))
-		return answer_text(connection, MHD_HTTP_NOT_FOUND, "xdp-canary: metrics are at /metrics\n");
+		return answer_text(connection, MHD_HTTP_NOT_FOUND,
+				   "xdp-canary: metrics are at /metrics\n");
 	if (http->page(http->data, &text, &length))
 		return answer_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR,
 				   "cannot read the state: see the daemon's log\n");
-	return answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", text, length,
-		      MHD_RESPMEM_MUST_FREE);
+	return answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", text,
+		      length, MHD_RESPMEM_MUST_FREE);
 }
 
 static int on_ready(sd_event_source *source, int fd, uint32_t events, void *data)
@@ -93,8 +97,8 @@ void http_tick(struct http *http)
 /* HOST:PORT to a socket address. malloc()ed by getaddrinfo(). */
 static struct addrinfo *resolve(const char *listen)
 {
-	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
-				  .ai_socktype = SOCK_STREAM };
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+				 .ai_socktype = SOCK_STREAM};
 	struct addrinfo *found = NULL;
 	char *copy = strdup(listen), *host = copy, *colon = copy ? strrchr(copy, ':') : NULL;
 
@@ -116,7 +120,8 @@ static struct addrinfo *resolve(const char *listen)
 
 static int watch(struct http *http, sd_event *event)
 {
-	const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->server, MHD_DAEMON_INFO_EPOLL_FD);
+	const union MHD_DaemonInfo *info =
+		MHD_get_daemon_info(http->server, MHD_DAEMON_INFO_EPOLL_FD);
 
 	if (!info)
 		return -EIO;
@@ -132,7 +137,8 @@ int http_start(sd_event *event, const char *listen, http_page page, void *data, 
 	int error;
 
 	if (!address)
-		return errors_add(errors, NULL, "metrics.listen", "write an address and a port: 127.0.0.1:9977",
+		return errors_add(errors, NULL, "metrics.listen",
+				  "write an address and a port: 127.0.0.1:9977",
 				  "%s is no address to listen at", listen);
 	http = calloc(1, sizeof(*http));
 	if (!http) {
@@ -143,8 +149,9 @@ int http_start(sd_event *event, const char *listen, http_page page, void *data, 
 	http->data = data;
 	if (address->ai_family == AF_INET6)
 		flags |= MHD_USE_IPv6;
-	http->server = MHD_start_daemon(flags, 0, NULL, NULL, handle, http, MHD_OPTION_SOCK_ADDR, address->ai_addr,
-					MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+	http->server = MHD_start_daemon(flags, 0, NULL, NULL, handle, http, MHD_OPTION_SOCK_ADDR,
+					address->ai_addr, MHD_OPTION_CONNECTION_LIMIT,
+					CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
 					CONNECTION_TIMEOUT_SECONDS, MHD_OPTION_END);
 	freeaddrinfo(address);
 	error = http->server ? watch(http, event) : -EADDRINUSE;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The HTTP server behind metrics.listen: GET /metrics and nothing else. libmicrohttpd on the daemon's event loop. */
+/* The HTTP server behind metrics.listen: GET /metrics and nothing else. libmicrohttpd on the
+ * daemon's event loop. */
 #ifndef XDP_CANARY_HTTP_H
 #define XDP_CANARY_HTTP_H
 

@@ -6,7 +6,8 @@
  *   PINS/links/IFNAME   the XDP link of an attached interface (a '.' of the name is written ':')
  *   PINS/explain        the variant of the program that decides, tells and changes nothing
  *
- * Nothing here takes a lock: a writer holds the store's, and only `kill` writes without it (one store).
+ * Nothing here takes a lock: a writer holds the store's, and only `kill` writes without it (one
+ * store).
  */
 #ifndef XDP_CANARY_DATAPATH_H
 #define XDP_CANARY_DATAPATH_H
@@ -20,29 +21,29 @@
 #include <stdint.h>
 
 /* Every pinned map. X(symbol, file name, element type) */
-#define FOR_EACH_MAP(X)                                       \
-	X(CELLS, "cells", struct service_cell)                \
-	X(VIEWS, "views", struct view)                        \
-	X(RULES, "rules", struct view_rule)                   \
-	X(RING_SLOTS, "ring_slots", struct ring_line)         \
-	X(BACKENDS, "backends", struct backend_line)          \
-	X(PINS, "pins", struct pin_range)                     \
-	X(VIP_BUCKETS, "vip_buckets", struct vip_bucket)      \
-	X(VIPS6, "vips6", struct vip6)                        \
-	X(SERVICE_NAMES, "service_names", struct service_name)    \
-	X(BOX, "box", struct box)                             \
-	X(INTERFACE_COUNTERS, "interface_counters", struct interface_counter) \
-	X(DECISION_COUNTERS, "decision_counters", struct decision_counter)    \
-	X(RULE_COUNTERS, "rule_counters", struct rule_counter)                \
-	X(BACKEND_COUNTERS, "backend_counters", struct backend_counter)       \
-	X(GRACE_INNER, "grace_inner", __u32)                  \
+#define FOR_EACH_MAP(X)                                                                            \
+	X(CELLS, "cells", struct service_cell)                                                     \
+	X(VIEWS, "views", struct view)                                                             \
+	X(RULES, "rules", struct view_rule)                                                        \
+	X(RING_SLOTS, "ring_slots", struct ring_line)                                              \
+	X(BACKENDS, "backends", struct backend_line)                                               \
+	X(PINS, "pins", struct pin_range)                                                          \
+	X(VIP_BUCKETS, "vip_buckets", struct vip_bucket)                                           \
+	X(VIPS6, "vips6", struct vip6)                                                             \
+	X(SERVICE_NAMES, "service_names", struct service_name)                                     \
+	X(BOX, "box", struct box)                                                                  \
+	X(INTERFACE_COUNTERS, "interface_counters", struct interface_counter)                      \
+	X(DECISION_COUNTERS, "decision_counters", struct decision_counter)                         \
+	X(RULE_COUNTERS, "rule_counters", struct rule_counter)                                     \
+	X(BACKEND_COUNTERS, "backend_counters", struct backend_counter)                            \
+	X(GRACE_INNER, "grace_inner", __u32)                                                       \
 	X(GRACE, "grace", __u32)
 
 enum map_id {
 #define X(symbol, name, type) MAP_##symbol,
 	FOR_EACH_MAP(X)
 #undef X
-	MAPS
+		MAPS
 };
 
 struct map {
@@ -66,14 +67,16 @@ struct datapath {
 
 /* -ENOENT without an error: nothing is pinned. */
 int datapath_open(const char *pins, bool writable, struct datapath **out, struct errors *errors);
-/* Makes what datapath_open() did not find: bpffs, directory (0750), maps sized by @limits, explaining program. */
+/* Makes what datapath_open() did not find: bpffs, directory (0750), maps sized by @limits,
+ * explaining program. */
 int datapath_create(const char *pins, const struct limits *limits, struct siphash_key secret,
 		    struct datapath **out, struct errors *errors);
 /* Takes back datapath_create(): the pins go, and the maps with their last user. */
 void datapath_unmake(const char *pins);
 void datapath_close(struct datapath *datapath);
 /* Loads this build's explaining program and puts it where the pinned one is. */
-int datapath_pin_explainer(struct datapath *datapath, struct siphash_key secret, struct errors *errors);
+int datapath_pin_explainer(struct datapath *datapath, struct siphash_key secret,
+			   struct errors *errors);
 struct box *datapath_box(const struct datapath *datapath);
 /* Bytes of kernel memory that a map's elements take; per-CPU ones on all CPUs. */
 uint64_t map_bytes(const struct map *map, bool per_cpu);
@@ -88,10 +91,11 @@ uint32_t datapath_rule_groups(const struct datapath *datapath);
 
 struct program; /* a loaded instance of the program, and its constants */
 
-int program_load(struct datapath *datapath, struct siphash_key secret, uint32_t interface_slot, bool explaining,
-		 struct program **out, struct errors *errors);
+int program_load(struct datapath *datapath, struct siphash_key secret, uint32_t interface_slot,
+		 bool explaining, struct program **out, struct errors *errors);
 int program_fd(const struct program *program);
-/* The kernel's tag of a program, a digest of its instructions, as 16 hex digits; "" where it cannot be read. */
+/* The kernel's tag of a program, a digest of its instructions, as 16 hex digits; "" where it cannot
+ * be read. */
 #define PROGRAM_TAG_SIZE 17
 void program_tag(int program, char tag[PROGRAM_TAG_SIZE]);
 void program_free(struct program *program);
@@ -101,16 +105,17 @@ void program_free(struct program *program);
 enum attach_state { NOT_ATTACHED, ATTACHED_NATIVE, ATTACHED_GENERIC };
 
 /*
- * Attaches and pins. With MODE_AUTO and no native support it is generic, with a warning. Already attached by
- * this box: 0, nothing done.
+ * Attaches and pins. With MODE_AUTO and no native support it is generic, with a warning. Already
+ * attached by this box: 0, nothing done.
  */
-int link_attach(struct datapath *datapath, struct siphash_key secret, const struct interface *interface,
-		uint32_t interface_slot, struct errors *errors);
+int link_attach(struct datapath *datapath, struct siphash_key secret,
+		const struct interface *interface, uint32_t interface_slot, struct errors *errors);
 /* -ENOENT without an error where it was not attached. */
 int link_detach(const char *pins, const char *interface, struct errors *errors);
 enum attach_state link_state(const char *pins, const char *interface);
 /*
- * Replaces the program of a pinned link; no packet goes without one. *@before: the tag of the one that was there.
+ * Replaces the program of a pinned link; no packet goes without one. *@before: the tag of the one
+ * that was there.
  */
 int link_replace_program(const char *pins, const char *interface, const struct program *program,
 			 char before[PROGRAM_TAG_SIZE], struct errors *errors);

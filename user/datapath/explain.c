@@ -25,8 +25,8 @@ int explainer_open(const char *pins, struct errors *errors)
 		return -ENOMEM;
 	fd = bpf_obj_get(path);
 	if (fd < 0 && errno != ENOENT && errno != ENOTDIR)
-		errors_add_code(errors, errno, path, "run as root", "cannot open the pinned program: %s",
-				strerror(errno));
+		errors_add_code(errors, errno, path, "run as root",
+				"cannot open the pinned program: %s", strerror(errno));
 	if (fd < 0)
 		fd = errno == ENOTDIR ? -ENOENT : -errno;
 	free(path);
@@ -84,10 +84,12 @@ static void build_ipv6(uint8_t *frame, const struct flow *flow, size_t transport
 	build_transport((uint8_t *)(ip + 1), flow);
 }
 
-int explainer_run(int program, const struct flow *flow, struct explanation *out, struct errors *errors)
+int explainer_run(int program, const struct flow *flow, struct explanation *out,
+		  struct errors *errors)
 {
-	size_t transport = flow->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
-	uint8_t frame[FRAME_SIZE] = { 0 }, answer[FRAME_SIZE];
+	size_t transport =
+		flow->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+	uint8_t frame[FRAME_SIZE] = {0}, answer[FRAME_SIZE];
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .data_size_in = sizeof(frame),
 		    .data_out = answer, .data_size_out = sizeof(answer), .repeat = 1);
 
@@ -96,9 +98,10 @@ int explainer_run(int program, const struct flow *flow, struct explanation *out,
 	else
 		build_ipv6(frame, flow, transport);
 	if (bpf_prog_test_run_opts(program, &options))
-		return errors_add_code(errors, errno, "explain",
-				       "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
-				       "the kernel would not run the program: %s", strerror(errno));
+		return errors_add_code(
+			errors, errno, "explain",
+			"run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+			"the kernel would not run the program: %s", strerror(errno));
 	memcpy(out, answer, sizeof(*out));
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Asking the loaded program: BPF_PROG_TEST_RUN of its explaining variant, which decides, tells and changes nothing. */
+/* Asking the loaded program: BPF_PROG_TEST_RUN of its explaining variant, which decides, tells and
+ * changes nothing. */
 #ifndef XDP_CANARY_EXPLAIN_RUN_H
 #define XDP_CANARY_EXPLAIN_RUN_H
 
@@ -7,9 +8,11 @@
 #include "policy/decide.h"
 #include "util/errors.h"
 
-/* The pinned variant under @pins: a descriptor, or -ENOENT without an error where nothing is loaded. */
+/* The pinned variant under @pins: a descriptor, or -ENOENT without an error where nothing is
+ * loaded. */
 int explainer_open(const char *pins, struct errors *errors);
 /* The same question as decide(), answered by the kernel. A TCP flow is asked with a SYN. */
-int explainer_run(int program, const struct flow *flow, struct explanation *out, struct errors *errors);
+int explainer_run(int program, const struct flow *flow, struct explanation *out,
+		  struct errors *errors);
 
 #endif

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * XDP links: pinned, so that the data path goes on with no process alive. Made with bpf_link_create() and an
- * explicit mode, for without one the kernel falls back to generic XDP without a word.
+ * XDP links: pinned, so that the data path goes on with no process alive. Made with
+ * bpf_link_create() and an explicit mode, for without one the kernel falls back to generic XDP
+ * without a word.
  */
 #include "datapath/datapath.h"
 
@@ -31,10 +32,11 @@ static char *link_path(const char *pins, const char *interface)
 	return asprintf(&path, "%s/links/%s", pins, name) < 0 ? NULL : path;
 }
 
-/* The interface that a pinned link is on; 0: it was taken away, or it is none of this network namespace's. */
+/* The interface that a pinned link is on; 0: it was taken away, or it is none of this network
+ * namespace's. */
 static uint32_t link_ifindex(int fd)
 {
-	struct bpf_link_info info = { 0 };
+	struct bpf_link_info info = {0};
 	__u32 size = sizeof(info);
 
 	if (bpf_obj_get_info_by_fd(fd, &info, &size))
@@ -44,7 +46,7 @@ static uint32_t link_ifindex(int fd)
 
 enum attach_state link_state(const char *pins, const char *interface)
 {
-	struct bpf_xdp_query_opts query = { .sz = sizeof(query) };
+	struct bpf_xdp_query_opts query = {.sz = sizeof(query)};
 	enum attach_state state = NOT_ATTACHED;
 	char *path = link_path(pins, interface);
 	int fd = path ? bpf_obj_get(path) : -1;
@@ -64,19 +66,22 @@ static int attach_failed(int code, const struct interface *interface, struct err
 	const char *mode = interface->mode == MODE_GENERIC ? "generic" : "native";
 
 	if (code == EBUSY || code == EEXIST)
-		return errors_add_code(errors, code, interface->name,
-				       "see `ip link show` and `bpftool net`, and detach the other one",
-				       "another XDP program is attached to it");
+		return errors_add_code(
+			errors, code, interface->name,
+			"see `ip link show` and `bpftool net`, and detach the other one",
+			"another XDP program is attached to it");
 	if (code == EOPNOTSUPP || code == EINVAL)
-		return errors_add_code(errors, code, interface->name,
-				       "set `mode: auto` or `mode: generic` for it, or look at `doctor`",
-				       "its driver cannot run XDP in %s mode: %s", mode, strerror(code));
+		return errors_add_code(
+			errors, code, interface->name,
+			"set `mode: auto` or `mode: generic` for it, or look at `doctor`",
+			"its driver cannot run XDP in %s mode: %s", mode, strerror(code));
 	if (code == ERANGE)
 		return errors_add_code(errors, code, interface->name,
 				       "lower the MTU of it or its peer, or look at `doctor`",
 				       "its MTU is too large for %s XDP", mode);
 	return errors_add_code(errors, code, interface->name,
-			       code == EPERM ? "run as root, or with CAP_BPF and CAP_NET_ADMIN" : "look at `doctor`",
+			       code == EPERM ? "run as root, or with CAP_BPF and CAP_NET_ADMIN"
+					     : "look at `doctor`",
 			       "cannot attach in %s mode: %s", mode, strerror(code));
 }
 
@@ -102,12 +107,13 @@ static int attach_by_mode(int program, uint32_t ifindex, const struct interface 
 	fd = create_link(program, ifindex, XDP_FLAGS_SKB_MODE);
 	if (fd >= 0)
 		errors_warn(errors, NULL, interface->name, "use a NIC whose driver has native XDP",
-			    "attached in generic mode, several times slower: native failed: %s", strerror(code));
+			    "attached in generic mode, several times slower: native failed: %s",
+			    strerror(code));
 	return fd;
 }
 
-int link_attach(struct datapath *datapath, struct siphash_key secret, const struct interface *interface,
-		uint32_t interface_slot, struct errors *errors)
+int link_attach(struct datapath *datapath, struct siphash_key secret,
+		const struct interface *interface, uint32_t interface_slot, struct errors *errors)
 {
 	uint32_t ifindex = if_nametoindex(interface->name);
 	char *path = link_path(datapath->pins, interface->name);
@@ -134,8 +140,8 @@ int link_attach(struct datapath *datapath, struct siphash_key secret, const stru
 		goto out;
 	}
 	if (bpf_obj_pin(fd, path))
-		error = errors_add_code(errors, errno, path, "remove what is there", "cannot pin the link: %s",
-					strerror(errno));
+		error = errors_add_code(errors, errno, path, "remove what is there",
+					"cannot pin the link: %s", strerror(errno));
 out:
 	if (fd >= 0)
 		close(fd);
@@ -161,15 +167,15 @@ int link_detach(const char *pins, const char *interface, struct errors *errors)
 	bpf_link_detach(fd);
 	close(fd);
 	if (unlink(path))
-		error = errors_add_code(errors, errno, path, "remove it by hand", "cannot remove the pin: %s",
-					strerror(errno));
+		error = errors_add_code(errors, errno, path, "remove it by hand",
+					"cannot remove the pin: %s", strerror(errno));
 	free(path);
 	return error;
 }
 
 static void tag_of_link(int fd, char tag[PROGRAM_TAG_SIZE])
 {
-	struct bpf_link_info info = { 0 };
+	struct bpf_link_info info = {0};
 	__u32 size = sizeof(info);
 	int program = -1;
 
@@ -190,11 +196,12 @@ int link_replace_program(const char *pins, const char *interface, const struct p
 
 	free(path);
 	if (fd < 0)
-		return errors_add_code(errors, errno, interface, "run as root", "cannot open the pinned link: %s",
-				       strerror(errno));
+		return errors_add_code(errors, errno, interface, "run as root",
+				       "cannot open the pinned link: %s", strerror(errno));
 	tag_of_link(fd, before);
 	if (bpf_link_update(fd, program_fd(program), NULL))
-		error = errors_add_code(errors, errno, interface, "the old program goes on; look at `doctor`",
+		error = errors_add_code(errors, errno, interface,
+					"the old program goes on; look at `doctor`",
 					"cannot replace the program: %s", strerror(errno));
 	close(fd);
 	return error;
@@ -213,8 +220,8 @@ int link_list(const char *pins, char ***names, size_t *count, struct errors *err
 		return -ENOMEM;
 	directory = opendir(path);
 	if (!directory && errno != ENOENT && errno != ENOTDIR)
-		error = errors_add_code(errors, errno, path, "run as root", "cannot list the links: %s",
-					strerror(errno));
+		error = errors_add_code(errors, errno, path, "run as root",
+					"cannot list the links: %s", strerror(errno));
 	while (directory && !error && (entry = readdir(directory))) {
 		char **grown;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Maps: sized when they are made, found again by their pins, mapped into memory for writers. Who may write what
- * and when is in headers/abi.h.
+ * Maps: sized when they are made, found again by their pins, mapped into memory for writers. Who
+ * may write what and when is in headers/abi.h.
  */
 #include "datapath/datapath.h"
 
@@ -26,9 +26,11 @@
 
 /* Slots beside limits.services: one that is removed is free again only with the next write. */
 #define SPARE_SERVICE_SLOTS 16
-/* Lines go by backend number, and numbers of those that left are given again late: room for gaps. */
+/* Lines go by backend number, and numbers of those that left are given again late: room for gaps.
+ */
 #define BACKEND_GENERATIONS 3
-#define PIN_RANGES_MAX (2u << PINS_SEARCH_STEPS) /* of the most that one service can have, two generations */
+#define PIN_RANGES_MAX                                                                             \
+	(2u << PINS_SEARCH_STEPS) /* of the most that one service can have, two generations */
 
 static const char *const map_names[MAPS] = {
 #define X(symbol, name, type) [MAP_##symbol] = name,
@@ -53,16 +55,18 @@ static bool map_is_mmapable(enum map_id id)
 }
 
 /*
- * Rings of all backends, and a second generation of those of one service. A ring has a power of two of slots: at most
- * 200 a backend, and at least RING_SLOTS_MIN with two backends.
+ * Rings of all backends, and a second generation of those of one service. A ring has a power of two
+ * of slots: at most 200 a backend, and at least RING_SLOTS_MIN with two backends.
  */
 static uint32_t ring_slots(const struct limits *limits)
 {
 	uint32_t of_many = 2 * RING_SLOTS_PER_BACKEND * limits->backends;
 	uint32_t rings = COHORTS_MAX * limits->services;
-	uint32_t of_few = RING_SLOTS_MIN * (rings < limits->backends / 2 ? rings : limits->backends / 2 + 1);
-	uint32_t of_one = 2 * RING_SLOTS_PER_BACKEND *
-			  (limits->backends < SERVICE_BACKENDS_MAX ? limits->backends : SERVICE_BACKENDS_MAX);
+	uint32_t of_few =
+		RING_SLOTS_MIN * (rings < limits->backends / 2 ? rings : limits->backends / 2 + 1);
+	uint32_t of_one =
+		2 * RING_SLOTS_PER_BACKEND *
+		(limits->backends < SERVICE_BACKENDS_MAX ? limits->backends : SERVICE_BACKENDS_MAX);
 
 	return of_many + of_few + (of_one > of_few ? of_one : of_few);
 }
@@ -143,8 +147,9 @@ static size_t map_size(const struct map *map)
 }
 
 /*
- * A descriptor that may not write cannot be mapped (mmap clears VM_SHARED, the kernel insists on it): a reader
- * without the right to write has a copy of the moment, of the maps that readers look at.
+ * A descriptor that may not write cannot be mapped (mmap clears VM_SHARED, the kernel insists on
+ * it): a reader without the right to write has a copy of the moment, of the maps that readers look
+ * at.
  */
 static int map_copy(struct map *map, enum map_id id, struct errors *errors)
 {
@@ -152,21 +157,26 @@ static int map_copy(struct map *map, enum map_id id, struct errors *errors)
 	__u32 next, count = map->entries, *keys;
 	int error = 0;
 
-	if (id != MAP_CELLS && id != MAP_VIEWS && id != MAP_BACKENDS && id != MAP_SERVICE_NAMES && id != MAP_BOX)
+	if (id != MAP_CELLS && id != MAP_VIEWS && id != MAP_BACKENDS && id != MAP_SERVICE_NAMES &&
+	    id != MAP_BOX)
 		return 0;
 	map->is_copy = true;
-	map->memory = aligned_alloc(CACHE_LINE, (map_size(map) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1));
+	map->memory = aligned_alloc(CACHE_LINE,
+				    (map_size(map) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1));
 	keys = calloc(count, sizeof(*keys));
 	if (!map->memory || !keys)
 		error = -ENOMEM;
-	else if (bpf_map_lookup_batch(map->fd, NULL, &next, keys, map->memory, &count, &options) && errno != ENOENT)
-		error = errors_add_code(errors, errno, map->name, "run as a member of the state's group",
+	else if (bpf_map_lookup_batch(map->fd, NULL, &next, keys, map->memory, &count, &options) &&
+		 errno != ENOENT)
+		error = errors_add_code(errors, errno, map->name,
+					"run as a member of the state's group",
 					"cannot read the pinned map: %s", strerror(errno));
 	free(keys);
 	return error;
 }
 
-static int map_memory(struct datapath *datapath, enum map_id id, bool may_write, struct errors *errors)
+static int map_memory(struct datapath *datapath, enum map_id id, bool may_write,
+		      struct errors *errors)
 {
 	struct map *map = &datapath->maps[id];
 	int protection = PROT_READ | (datapath->writable ? PROT_WRITE : 0);
@@ -186,7 +196,7 @@ static int map_adopt(struct datapath *datapath, enum map_id id, int fd, bool may
 		     struct errors *errors)
 {
 	struct map *map = &datapath->maps[id];
-	struct bpf_map_info info = { 0 };
+	struct bpf_map_info info = {0};
 	__u32 size = sizeof(info);
 
 	map->fd = fd;
@@ -196,10 +206,11 @@ static int map_adopt(struct datapath *datapath, enum map_id id, int fd, bool may
 	map->entries = info.max_entries;
 	map->value_size = info.value_size;
 	if (map->value_size != map_value_sizes[id])
-		return errors_add_code(errors, EPROTO, map->name,
-				       "detach, remove the pins and attach with this version",
-				       "the pinned map has elements of %u bytes, this version's have %zu",
-				       map->value_size, map_value_sizes[id]);
+		return errors_add_code(
+			errors, EPROTO, map->name,
+			"detach, remove the pins and attach with this version",
+			"the pinned map has elements of %u bytes, this version's have %zu",
+			map->value_size, map_value_sizes[id]);
 	return map_is_mmapable(id) ? map_memory(datapath, id, may_write, errors) : 0;
 }
 
@@ -245,9 +256,10 @@ static int check_version(struct datapath *datapath, struct errors *errors)
 
 	if (version == ABI_VERSION)
 		return 0;
-	return errors_add_code(errors, EPROTO, datapath->pins,
-			       "use the program that made them, or detach, remove them and attach again",
-			       "the pinned maps have layout %u, this program's is %u", version, ABI_VERSION);
+	return errors_add_code(
+		errors, EPROTO, datapath->pins,
+		"use the program that made them, or detach, remove them and attach again",
+		"the pinned maps have layout %u, this program's is %u", version, ABI_VERSION);
 }
 
 /* A reader that may write too has the better descriptor: see map_copy(). */
@@ -315,11 +327,13 @@ static int make_pins(const char *pins, struct errors *errors)
 		return errors_add_code(errors, errno, "/sys/fs/bpf", "mount -t bpf bpf /sys/fs/bpf",
 				       "cannot mount a bpffs: %s", strerror(errno));
 	if (mkdir(pins, 0750) && errno != EEXIST)
-		return errors_add_code(errors, errno, pins, "its parent must be a directory that root may write",
+		return errors_add_code(errors, errno, pins,
+				       "its parent must be a directory that root may write",
 				       "cannot make the directory for pins: %s", strerror(errno));
 	if (!is_bpffs(pins) && mount("bpf", pins, "bpf", 0, "mode=0750"))
 		return errors_add_code(errors, errno, pins, "give --pins a directory on a bpffs",
-				       "is not on a bpffs, and mounting one there failed: %s", strerror(errno));
+				       "is not on a bpffs, and mounting one there failed: %s",
+				       strerror(errno));
 	return 0;
 }
 
@@ -331,8 +345,8 @@ static int make_directory(const char *pins, const char *name, struct errors *err
 	if (asprintf(&path, "%s/%s", pins, name) < 0)
 		return -ENOMEM;
 	if (mkdir(path, 0750) && errno != EEXIST)
-		error = errors_add_code(errors, errno, path, "run as root", "cannot make the directory: %s",
-					strerror(errno));
+		error = errors_add_code(errors, errno, path, "run as root",
+					"cannot make the directory: %s", strerror(errno));
 	free(path);
 	return error;
 }
@@ -340,11 +354,12 @@ static int make_directory(const char *pins, const char *name, struct errors *err
 /* The skeleton's map of an id: libbpf gives sections other names than their pins have. */
 static struct bpf_map *skeleton_map(struct xdp_canary *skeleton, enum map_id id)
 {
-	return id == MAP_BOX ? skeleton->maps.data_box :
-			       bpf_object__find_map_by_name(skeleton->obj, map_names[id]);
+	return id == MAP_BOX ? skeleton->maps.data_box
+			     : bpf_object__find_map_by_name(skeleton->obj, map_names[id]);
 }
 
-static int pin_map(struct datapath *datapath, enum map_id id, struct bpf_map *map, struct errors *errors)
+static int pin_map(struct datapath *datapath, enum map_id id, struct bpf_map *map,
+		   struct errors *errors)
 {
 	char *path = pin_path(datapath->pins, "maps", map_names[id]);
 	int error = 0, fd;
@@ -352,8 +367,8 @@ static int pin_map(struct datapath *datapath, enum map_id id, struct bpf_map *ma
 	if (!path)
 		return -ENOMEM;
 	if (bpf_obj_pin(bpf_map__fd(map), path) || chmod(path, 0640))
-		error = errors_add_code(errors, errno, path, "remove what is there", "cannot pin the map: %s",
-					strerror(errno));
+		error = errors_add_code(errors, errno, path, "remove what is there",
+					"cannot pin the map: %s", strerror(errno));
 	free(path);
 	if (error)
 		return error;
@@ -395,10 +410,12 @@ static int make_maps(struct datapath *datapath, const struct limits *limits, str
 		bpf_program__set_autoload(skeleton->progs.xdp_canary_explain, false);
 	}
 	if (!error && xdp_canary__load(skeleton))
-		error = errors_add_code(errors, errno, "maps",
-					errno == EPERM ? "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON" :
-							 "lower `limits`, or give the box more memory",
-					"cannot make the BPF maps: %s", strerror(errno));
+		error = errors_add_code(
+			errors, errno, "maps",
+			errno == EPERM
+				? "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+				: "lower `limits`, or give the box more memory",
+			"cannot make the BPF maps: %s", strerror(errno));
 	for (id = 0; id < MAPS && !error; id++)
 		error = pin_map(datapath, id, skeleton_map(skeleton, id), errors);
 	xdp_canary__destroy(skeleton);
@@ -407,7 +424,8 @@ static int make_maps(struct datapath *datapath, const struct limits *limits, str
 	return error;
 }
 
-int datapath_pin_explainer(struct datapath *datapath, struct siphash_key secret, struct errors *errors)
+int datapath_pin_explainer(struct datapath *datapath, struct siphash_key secret,
+			   struct errors *errors)
 {
 	struct program *program;
 	char *path;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Next hops of backend lines that packets read: the one part of a published view that is written in place. */
+/* Next hops of backend lines that packets read: the one part of a published view that is written in
+ * place. */
 #include "datapath/publish.h"
 
 #include <stdlib.h>
@@ -33,7 +34,8 @@ void next_hop_fill(struct backend_line *line, const struct next_hop *hop, bool o
 		fill_rest(line, hop, own_source);
 }
 
-static bool rest_is_current(const struct backend_line *line, const struct next_hop *hop, bool own_source)
+static bool rest_is_current(const struct backend_line *line, const struct next_hop *hop,
+			    bool own_source)
 {
 	struct backend_line wanted = *line;
 
@@ -41,7 +43,8 @@ static bool rest_is_current(const struct backend_line *line, const struct next_h
 	return !memcmp(&wanted, line, sizeof(wanted));
 }
 
-bool next_hop_is_current(const struct backend_line *line, const struct next_hop *hop, bool own_source)
+bool next_hop_is_current(const struct backend_line *line, const struct next_hop *hop,
+			 bool own_source)
 {
 	return line->next_hop == next_hop_word(hop) &&
 	       (!line->next_hop || rest_is_current(line, hop, own_source));

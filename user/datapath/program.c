@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Loading the program. Each interface has an instance of its own, all on the same maps: what differs between
- * instances are constants that the verifier folds (bpf/maps.h).
+ * Loading the program. Each interface has an instance of its own, all on the same maps: what
+ * differs between instances are constants that the verifier folds (bpf/maps.h).
  */
 #include "datapath/datapath.h"
 
@@ -24,9 +24,10 @@ static int reuse_maps(struct datapath *datapath, struct xdp_canary *skeleton)
 	int id, error = 0;
 
 	for (id = 0; id < MAPS && !error; id++) {
-		struct bpf_map *map = id == MAP_BOX ?
-					      skeleton->maps.data_box :
-					      bpf_object__find_map_by_name(skeleton->obj, datapath->maps[id].name);
+		struct bpf_map *map =
+			id == MAP_BOX ? skeleton->maps.data_box
+				      : bpf_object__find_map_by_name(skeleton->obj,
+								     datapath->maps[id].name);
 
 		error = bpf_map__reuse_fd(map, datapath->maps[id].fd);
 	}
@@ -39,19 +40,22 @@ static int load_failed(int code, struct errors *errors)
 	int major = 0, minor = 0;
 
 	if (code == EPERM)
-		return errors_add_code(errors, code, "program",
-				       "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
-				       "the kernel refused to load it: not permitted");
+		return errors_add_code(
+			errors, code, "program",
+			"run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+			"the kernel refused to load it: not permitted");
 	if (!uname(&kernel) && sscanf(kernel.release, "%d.%d", &major, &minor) == 2 &&
 	    (major < 6 || (major == 6 && minor < 1)))
 		return errors_add_code(errors, code, "program", "boot Linux 6.1 or newer",
-				       "Linux %s cannot run it: %s", kernel.release, strerror(code));
-	return errors_add_code(errors, code, "program", "run it with -v for the verifier's words, and report it",
+				       "Linux %s cannot run it: %s", kernel.release,
+				       strerror(code));
+	return errors_add_code(errors, code, "program",
+			       "run it with -v for the verifier's words, and report it",
 			       "the kernel refused to load it: %s", strerror(code));
 }
 
-int program_load(struct datapath *datapath, struct siphash_key secret, uint32_t interface_slot, bool explaining,
-		 struct program **out, struct errors *errors)
+int program_load(struct datapath *datapath, struct siphash_key secret, uint32_t interface_slot,
+		 bool explaining, struct program **out, struct errors *errors)
 {
 	struct program *program = calloc(1, sizeof(*program));
 	int error;
@@ -65,9 +69,11 @@ int program_load(struct datapath *datapath, struct siphash_key secret, uint32_t 
 	}
 	program->skeleton->rodata->secret = secret;
 	program->skeleton->rodata->interface_slot = interface_slot;
-	program->skeleton->rodata->vip_bucket_bits = __builtin_ctz(datapath->maps[MAP_VIP_BUCKETS].entries / 2);
+	program->skeleton->rodata->vip_bucket_bits =
+		__builtin_ctz(datapath->maps[MAP_VIP_BUCKETS].entries / 2);
 	program->skeleton->rodata->vip6_count = datapath->maps[MAP_VIPS6].entries / 2;
-	program->program = explaining ? program->skeleton->progs.xdp_canary_explain : program->skeleton->progs.xdp_canary;
+	program->program = explaining ? program->skeleton->progs.xdp_canary_explain
+				      : program->skeleton->progs.xdp_canary;
 	bpf_program__set_autoload(program->skeleton->progs.xdp_canary, !explaining);
 	bpf_program__set_autoload(program->skeleton->progs.xdp_canary_explain, explaining);
 	error = reuse_maps(datapath, program->skeleton);
@@ -91,7 +97,7 @@ int program_fd(const struct program *program)
 
 void program_tag(int program, char tag[PROGRAM_TAG_SIZE])
 {
-	struct bpf_prog_info info = { 0 };
+	struct bpf_prog_info info = {0};
 	__u32 size = sizeof(info);
 	size_t i;
 

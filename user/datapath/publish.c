@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The order of stores. A view, its rules, ring, lines and pins are written while no cell names the view; the
- * store of the cell is a release, so whoever sees it sees them. What a cell named before is not written to
- * until a grace period has passed. Which parts of the maps are free follows from the current views alone: there
- * is no allocator state to lose.
+ * The order of stores. A view, its rules, ring, lines and pins are written while no cell names the
+ * view; the store of the cell is a release, so whoever sees it sees them. What a cell named before
+ * is not written to until a grace period has passed. Which parts of the maps are free follows from
+ * the current views alone: there is no allocator state to lose.
  */
 #include "datapath/publish.h"
 
@@ -25,8 +25,8 @@ struct regions {
 
 enum region_map { REGION_RINGS, REGION_BACKENDS, REGION_PINS, REGION_MAPS };
 
-static const enum map_id region_map_ids[REGION_MAPS] = { MAP_RING_SLOTS, MAP_BACKENDS, MAP_PINS };
-static const uint32_t region_units[REGION_MAPS] = { RING_LINE_SLOTS, 1, 1 }; /* of an element */
+static const enum map_id region_map_ids[REGION_MAPS] = {MAP_RING_SLOTS, MAP_BACKENDS, MAP_PINS};
+static const uint32_t region_units[REGION_MAPS] = {RING_LINE_SLOTS, 1, 1}; /* of an element */
 
 struct staged_view {
 	uint32_t slot, view;
@@ -63,7 +63,8 @@ const struct view *datapath_view(const struct datapath *datapath, uint32_t slot)
 	return view ? &map_array(datapath, MAP_VIEWS, struct view)[view - 1] : NULL;
 }
 
-struct backend_line *datapath_backend(const struct datapath *datapath, const struct view *view, uint32_t number)
+struct backend_line *datapath_backend(const struct datapath *datapath, const struct view *view,
+				      uint32_t number)
 {
 	return &map_array(datapath, MAP_BACKENDS, struct backend_line)[view->backends + number];
 }
@@ -75,8 +76,8 @@ int grace_period(const struct datapath *datapath, struct errors *errors)
 
 	if (!bpf_map_update_elem(datapath->maps[MAP_GRACE].fd, &zero, &inner, BPF_ANY))
 		return 0;
-	return errors_add_code(errors, errno, "grace", "try again", "cannot wait for a grace period: %s",
-			       strerror(errno));
+	return errors_add_code(errors, errno, "grace", "try again",
+			       "cannot wait for a grace period: %s", strerror(errno));
 }
 
 /* ---- regions ---- */
@@ -113,15 +114,15 @@ static int regions_take(struct regions *regions, uint32_t count, uint32_t *first
 	if (regions->entries - free_from < count)
 		return -ENOSPC;
 	*first = free_from;
-	return regions_insert(regions, (struct region){ free_from, count });
+	return regions_insert(regions, (struct region){free_from, count});
 }
 
 static int regions_of_view(struct publication *publication, const struct view *view)
 {
 	const struct region used[REGION_MAPS] = {
-		[REGION_RINGS] = { view->rings[0], view->rings[COHORTS_MAX] - view->rings[0] },
-		[REGION_BACKENDS] = { view->backends, view->backends_count },
-		[REGION_PINS] = { view->pins, view->pins_count },
+		[REGION_RINGS] = {view->rings[0], view->rings[COHORTS_MAX] - view->rings[0]},
+		[REGION_BACKENDS] = {view->backends, view->backends_count},
+		[REGION_PINS] = {view->pins, view->pins_count},
 	};
 	int i, error = 0;
 
@@ -147,7 +148,8 @@ int publication_begin(struct datapath *datapath, struct publication **out, struc
 	if (!error)
 		datapath_box(datapath)->publishing = 0;
 	for (i = 0; i < REGION_MAPS; i++)
-		publication->regions[i].entries = datapath->maps[region_map_ids[i]].entries * region_units[i];
+		publication->regions[i].entries =
+			datapath->maps[region_map_ids[i]].entries * region_units[i];
 	for (slot = 0; slot < datapath->maps[MAP_CELLS].entries && !error; slot++) {
 		view = datapath_view(datapath, slot);
 		if (view)
@@ -183,16 +185,19 @@ static bool has_own_source(const struct backend_line *line)
 /* Lines say the same but for their next hops, and an outer source that came with one. */
 static bool lines_are_equal(const struct backend_line *shown, const struct backend_line *wanted)
 {
-	return shown->counter == wanted->counter && shown->flags == wanted->flags && shown->ttl == wanted->ttl &&
+	return shown->counter == wanted->counter && shown->flags == wanted->flags &&
+	       shown->ttl == wanted->ttl &&
 	       !memcmp(shown->address, wanted->address, sizeof(shown->address)) &&
-	       (!has_own_source(wanted) || !memcmp(shown->source, wanted->source, sizeof(shown->source)));
+	       (!has_own_source(wanted) ||
+		!memcmp(shown->source, wanted->source, sizeof(shown->source)));
 }
 
 /*
- * What the shown view has already the new one may have as well, for neither is written to: a change of shares or pins
- * needs no second generation of rings and lines.
+ * What the shown view has already the new one may have as well, for neither is written to: a change
+ * of shares or pins needs no second generation of rings and lines.
  */
-static bool rings_are_shown(const struct datapath *datapath, const struct view *shown, const struct view_image *image)
+static bool rings_are_shown(const struct datapath *datapath, const struct view *shown,
+			    const struct view_image *image)
 {
 	const __u32 *slots = map_array(datapath, MAP_RING_SLOTS, __u32);
 	int i;
@@ -200,7 +205,8 @@ static bool rings_are_shown(const struct datapath *datapath, const struct view *
 	for (i = 0; i <= COHORTS_MAX; i++)
 		if (shown->rings[i] - shown->rings[0] != image->view.rings[i])
 			return false;
-	return !memcmp(slots + shown->rings[0], image->slots, image->view.rings[COHORTS_MAX] * sizeof(*slots));
+	return !memcmp(slots + shown->rings[0], image->slots,
+		       image->view.rings[COHORTS_MAX] * sizeof(*slots));
 }
 
 /* A neighbour that is being asked again keeps its old answer: it is most likely still right. */
@@ -223,7 +229,8 @@ static bool lines_are_shown(const struct datapath *datapath, const struct view *
 	return true;
 }
 
-static bool pins_are_shown(const struct datapath *datapath, const struct view *shown, const struct view_image *image)
+static bool pins_are_shown(const struct datapath *datapath, const struct view *shown,
+			   const struct view_image *image)
 {
 	const struct pin_range *ranges = map_array(datapath, MAP_PINS, struct pin_range);
 
@@ -238,18 +245,18 @@ struct placement {
 
 /* Finds room for the image and tells its view where. @shown: the current view, or NULL. */
 static int place_image(struct publication *publication, const char *name, const struct view *shown,
-		       const struct view_image *image, const struct next_hop *hops, struct view *view,
-		       struct placement *placement, struct errors *errors)
+		       const struct view_image *image, const struct next_hop *hops,
+		       struct view *view, struct placement *placement, struct errors *errors)
 {
 	const struct datapath *datapath = publication->datapath;
-	static const char *const what[REGION_MAPS] = { "ring slots", "backends", "pins" };
-	const uint32_t counts[REGION_MAPS] = { image->view.rings[COHORTS_MAX], image->backends_count,
-					       image->view.pins_count };
-	uint32_t first[REGION_MAPS] = { shown ? shown->rings[0] : 0, shown ? shown->backends : 0,
-					shown ? shown->pins : 0 };
-	bool keep[REGION_MAPS] = { shown && rings_are_shown(datapath, shown, image),
-				   shown && lines_are_shown(datapath, shown, image, hops),
-				   shown && pins_are_shown(datapath, shown, image) };
+	static const char *const what[REGION_MAPS] = {"ring slots", "backends", "pins"};
+	const uint32_t counts[REGION_MAPS] = {image->view.rings[COHORTS_MAX], image->backends_count,
+					      image->view.pins_count};
+	uint32_t first[REGION_MAPS] = {shown ? shown->rings[0] : 0, shown ? shown->backends : 0,
+				       shown ? shown->pins : 0};
+	bool keep[REGION_MAPS] = {shown && rings_are_shown(datapath, shown, image),
+				  shown && lines_are_shown(datapath, shown, image, hops),
+				  shown && pins_are_shown(datapath, shown, image)};
 	int i, error;
 
 	*placement = (struct placement){
@@ -261,12 +268,14 @@ static int place_image(struct publication *publication, const char *name, const 
 		if (keep[i])
 			continue;
 		first[i] = 0;
-		error = counts[i] ? regions_take(&publication->regions[i], counts[i], &first[i]) : 0;
+		error = counts[i] ? regions_take(&publication->regions[i], counts[i], &first[i])
+				  : 0;
 		if (error == -ENOSPC)
 			return errors_add_code(errors, ENOSPC, name,
-					       "raise `limits.backends` and make the maps anew, or change fewer services at a time",
-					       "no room for its %u %s among the %u of the box", counts[i], what[i],
-					       publication->regions[i].entries);
+					       "raise `limits.backends` and make the maps anew, or "
+					       "change fewer services at a time",
+					       "no room for its %u %s among the %u of the box",
+					       counts[i], what[i], publication->regions[i].entries);
 		if (error)
 			return error;
 	}
@@ -277,10 +286,11 @@ static int place_image(struct publication *publication, const char *name, const 
 	return 0;
 }
 
-static void write_lines(struct datapath *datapath, const struct view *view, const struct view_image *image,
-			const struct next_hop *hops)
+static void write_lines(struct datapath *datapath, const struct view *view,
+			const struct view_image *image, const struct next_hop *hops)
 {
-	struct backend_line *lines = map_array(datapath, MAP_BACKENDS, struct backend_line) + view->backends;
+	struct backend_line *lines =
+		map_array(datapath, MAP_BACKENDS, struct backend_line) + view->backends;
 	size_t i;
 
 	for (i = 0; i < image->backends_count; i++) {
@@ -289,8 +299,9 @@ static void write_lines(struct datapath *datapath, const struct view *view, cons
 	}
 }
 
-static void write_image(struct datapath *datapath, const struct view *view, const struct view_image *image,
-			const struct placement *placement, const struct next_hop *hops)
+static void write_image(struct datapath *datapath, const struct view *view,
+			const struct view_image *image, const struct placement *placement,
+			const struct next_hop *hops)
 {
 
 	memcpy(map_array(datapath, MAP_RULES, struct view_rule) + view->rules, image->rules,
@@ -315,8 +326,8 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 	struct view view = image->view;
 	struct placement placement;
 	struct staged_view *grown;
-	int error = place_image(publication, name, datapath_view(datapath, slot), image, hops, &view, &placement,
-				errors);
+	int error = place_image(publication, name, datapath_view(datapath, slot), image, hops,
+				&view, &placement, errors);
 
 	if (error)
 		return error;
@@ -324,7 +335,7 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 	if (!grown)
 		return -ENOMEM;
 	publication->views = grown;
-	grown[publication->views_count++] = (struct staged_view){ slot, index };
+	grown[publication->views_count++] = (struct staged_view){slot, index};
 	view.rules = index * RULES_MAX;
 	view.epoch = epoch;
 	view.content = image->content;
@@ -336,7 +347,8 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 
 int publication_stage_removal(struct publication *publication, uint32_t slot)
 {
-	uint32_t *grown = reallocarray(publication->removals, publication->removals_count + 1, sizeof(*grown));
+	uint32_t *grown = reallocarray(publication->removals, publication->removals_count + 1,
+				       sizeof(*grown));
 
 	if (!grown)
 		return -ENOMEM;
@@ -358,8 +370,8 @@ static bool copies_are_equal(const struct datapath *datapath, uint32_t spare)
 	       !memcmp(vips6, vips6 + vips, vips * sizeof(*vips6));
 }
 
-int publication_stage_vips(struct publication *publication, const struct vip_entry *entries, size_t count,
-			   struct errors *errors)
+int publication_stage_vips(struct publication *publication, const struct vip_entry *entries,
+			   size_t count, struct errors *errors)
 {
 	struct datapath *datapath = publication->datapath;
 	uint32_t buckets = datapath->maps[MAP_VIP_BUCKETS].entries / 2;
@@ -368,12 +380,14 @@ int publication_stage_vips(struct publication *publication, const struct vip_ent
 	int error = count > vips ? -ENOSPC : 0;
 
 	if (!error)
-		error = vip_table_build(entries, count,
-					map_array(datapath, MAP_VIP_BUCKETS, struct vip_bucket) + copy * buckets,
-					buckets, map_array(datapath, MAP_VIPS6, struct vip6) + copy * vips,
-					&publication->vips);
+		error = vip_table_build(
+			entries, count,
+			map_array(datapath, MAP_VIP_BUCKETS, struct vip_bucket) + copy * buckets,
+			buckets, map_array(datapath, MAP_VIPS6, struct vip6) + copy * vips,
+			&publication->vips);
 	if (error)
-		return errors_add_code(errors, -error, "vips", "raise `limits.vips` and make the maps anew",
+		return errors_add_code(errors, -error, "vips",
+				       "raise `limits.vips` and make the maps anew",
 				       "the maps have no room for %zu VIPs", count);
 	publication->vips |= copy ? VIPS_SECOND_COPY : 0;
 	publication->has_vips = !copies_are_equal(datapath, publication->vips);
@@ -393,8 +407,8 @@ int publication_show(struct publication *publication, struct errors *errors)
 		return 0;
 	__atomic_store_n(&box->publishing, 1, __ATOMIC_SEQ_CST);
 	for (i = 0; i < publication->views_count; i++)
-		__atomic_store_n(&cells(datapath)[publication->views[i].slot].view, publication->views[i].view + 1,
-				 __ATOMIC_RELEASE);
+		__atomic_store_n(&cells(datapath)[publication->views[i].slot].view,
+				 publication->views[i].view + 1, __ATOMIC_RELEASE);
 	if (publication->has_vips)
 		__atomic_store_n(&box->vips, publication->vips, __ATOMIC_RELEASE);
 	error = grace_period(datapath, errors);
@@ -405,7 +419,7 @@ int publication_show(struct publication *publication, struct errors *errors)
 
 		__atomic_store_n(&cell->view, 0, __ATOMIC_RELEASE);
 		__atomic_store_n(&cell->killed, 0, __ATOMIC_RELEASE);
-		names(datapath)[publication->removals[i]] = (struct service_name){ "" };
+		names(datapath)[publication->removals[i]] = (struct service_name){""};
 	}
 	if (publication->removals_count)
 		error = grace_period(datapath, errors);
@@ -425,15 +439,15 @@ void service_keep_killed(struct datapath *datapath, uint32_t slot)
 {
 	uint32_t none = 0;
 
-	__atomic_compare_exchange_n(&cells(datapath)[slot].killed, &none, 1, false, __ATOMIC_SEQ_CST,
-				    __ATOMIC_SEQ_CST);
+	__atomic_compare_exchange_n(&cells(datapath)[slot].killed, &none, 1, false,
+				    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 uint32_t service_kills(const struct datapath *datapath, uint32_t slot)
 {
-	return slot < datapath->maps[MAP_CELLS].entries ?
-		       __atomic_load_n(&cells(datapath)[slot].killed, __ATOMIC_SEQ_CST) :
-		       0;
+	return slot < datapath->maps[MAP_CELLS].entries
+		       ? __atomic_load_n(&cells(datapath)[slot].killed, __ATOMIC_SEQ_CST)
+		       : 0;
 }
 
 bool service_is_killed(const struct datapath *datapath, uint32_t slot)
@@ -443,8 +457,8 @@ bool service_is_killed(const struct datapath *datapath, uint32_t slot)
 
 void service_lift_kill(struct datapath *datapath, uint32_t slot, uint32_t seen)
 {
-	__atomic_compare_exchange_n(&cells(datapath)[slot].killed, &seen, 0, false, __ATOMIC_SEQ_CST,
-				    __ATOMIC_SEQ_CST);
+	__atomic_compare_exchange_n(&cells(datapath)[slot].killed, &seen, 0, false,
+				    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 int service_slot_by_name(const struct datapath *datapath, const char *name)
@@ -452,7 +466,8 @@ int service_slot_by_name(const struct datapath *datapath, const char *name)
 	uint32_t slot;
 
 	for (slot = 0; slot < datapath->maps[MAP_CELLS].entries; slot++)
-		if (datapath_view(datapath, slot) && !strncmp(names(datapath)[slot].text, name, NAME_SIZE))
+		if (datapath_view(datapath, slot) &&
+		    !strncmp(names(datapath)[slot].text, name, NAME_SIZE))
 			return slot;
 	return -ENOENT;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Publishing: views that are filled while no packet can see them, then shown by one store each. The caller holds
- * the writer lock from publication_begin() to publication_end().
+ * Publishing: views that are filled while no packet can see them, then shown by one store each. The
+ * caller holds the writer lock from publication_begin() to publication_end().
  *
  *   begin -> stage, stage_removal, stage_vips ... -> (commit the store) -> show -> end
  *
@@ -24,38 +24,44 @@ int publication_begin(struct datapath *datapath, struct publication **out, struc
 void publication_end(struct publication *publication);
 
 /*
- * Fills the spare view of the service in @slot. @hops: of the image's backend lines, by number (state
- * NEXT_HOP_RESOLVED or unknown). -ENOSPC with an error where rings, lines or pins do not fit.
+ * Fills the spare view of the service in @slot. @hops: of the image's backend lines, by number
+ * (state NEXT_HOP_RESOLVED or unknown). -ENOSPC with an error where rings, lines or pins do not
+ * fit.
  */
 int publication_stage(struct publication *publication, uint32_t slot, const char *name,
 		      const struct view_image *image, uint64_t epoch, const struct next_hop *hops,
 		      struct errors *errors);
 /* The service is taken away once the VIPs no longer name it. */
 int publication_stage_removal(struct publication *publication, uint32_t slot);
-int publication_stage_vips(struct publication *publication, const struct vip_entry *entries, size_t count,
-			   struct errors *errors);
-/* Shows all that is staged and waits until no packet can see what was before. 0 or a negative errno. */
+int publication_stage_vips(struct publication *publication, const struct vip_entry *entries,
+			   size_t count, struct errors *errors);
+/* Shows all that is staged and waits until no packet can see what was before. 0 or a negative
+ * errno. */
 int publication_show(struct publication *publication, struct errors *errors);
 
 /* The current view of a slot, or NULL. */
 const struct view *datapath_view(const struct datapath *datapath, uint32_t slot);
 /* Backend line @number of a view. */
-struct backend_line *datapath_backend(const struct datapath *datapath, const struct view *view, uint32_t number);
+struct backend_line *datapath_backend(const struct datapath *datapath, const struct view *view,
+				      uint32_t number);
 
 /* ---- next hops: in place ---- */
 
 /* What a backend line says as a resolved next hop would have it; false where they differ. */
-bool next_hop_is_current(const struct backend_line *line, const struct next_hop *hop, bool own_source);
+bool next_hop_is_current(const struct backend_line *line, const struct next_hop *hop,
+			 bool own_source);
 
 struct next_hop_change {
 	struct backend_line *line;
-	struct next_hop hop; /* any state but NEXT_HOP_RESOLVED: the line says nothing, the FIB is asked */
-	bool own_source;     /* the outer source is the configuration's: leave it */
+	struct next_hop
+		hop; /* any state but NEXT_HOP_RESOLVED: the line says nothing, the FIB is asked */
+	bool own_source; /* the outer source is the configuration's: leave it */
 };
 
 /*
- * A packet that reads a line sees one next hop, whole, or none: where more than the MAC changes, all lines are
- * made invalid, and a grace period passes before the rest is written, and another before they are valid again.
+ * A packet that reads a line sees one next hop, whole, or none: where more than the MAC changes,
+ * all lines are made invalid, and a grace period passes before the rest is written, and another
+ * before they are valid again.
  */
 int next_hops_write(struct datapath *datapath, const struct next_hop_change *changes, size_t count,
 		    struct errors *errors);
@@ -64,7 +70,8 @@ void next_hop_fill(struct backend_line *line, const struct next_hop *hop, bool o
 /* Waits until every program run that began before has ended. 15 ms. */
 int grace_period(const struct datapath *datapath, struct errors *errors);
 
-/* ---- kill: one store, no lock. The cell counts kills, so that lifting one does not lift a later one ---- */
+/* ---- kill: one store, no lock. The cell counts kills, so that lifting one does not lift a later
+ * one ---- */
 
 void service_kill(struct datapath *datapath, uint32_t slot);
 /* What the store has latched, after a boot. */

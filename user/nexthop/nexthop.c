@@ -222,7 +222,7 @@ const char *next_hop_state_name(enum next_hop_state state)
 		[NEXT_HOP_RESOLVED] = "resolved",	[NEXT_HOP_RESOLVING] = "resolving",
 		[NEXT_HOP_FAILED] = "failed",		[NEXT_HOP_NO_ROUTE] = "no_route",
 		[NEXT_HOP_OFF_LINK] = "off_link",	[NEXT_HOP_LOCAL] = "local",
-		[NEXT_HOP_NO_ETHERNET] = "no_ethernet",	[NEXT_HOP_NO_SOURCE] = "no_source",
+		[NEXT_HOP_NO_ETHERNET] = "no_ethernet", [NEXT_HOP_NO_SOURCE] = "no_source",
 	};
 
 	return names[state];

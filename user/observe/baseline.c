@@ -28,8 +28,10 @@ int baseline_record(struct control *control, const struct service *service)
 		json_t *cohorts = json_object();
 
 		for (cohort = 0; cohort < service->cohorts_count; cohort++)
-			json_object_set_new(cohorts, service->cohorts[cohort].name,
-					    json_integer(snapshot.services[0].rules[rule].cohorts[cohort].syns));
+			json_object_set_new(
+				cohorts, service->cohorts[cohort].name,
+				json_integer(
+					snapshot.services[0].rules[rule].cohorts[cohort].syns));
 		json_object_set_new(note, service->rules[rule].name, cohorts);
 	}
 	text = json_dumps(note, JSON_COMPACT | JSON_SORT_KEYS);
@@ -41,18 +43,19 @@ int baseline_record(struct control *control, const struct service *service)
 	return error;
 }
 
-static uint64_t flows_since(json_t *note, const struct service *service, const struct rule_snapshot *rule,
-			    size_t cohort)
+static uint64_t flows_since(json_t *note, const struct service *service,
+			    const struct rule_snapshot *rule, size_t cohort)
 {
 	json_t *cohorts = json_object_get(note, rule->rule->name);
-	uint64_t before = json_integer_value(json_object_get(cohorts, service->cohorts[cohort].name));
+	uint64_t before =
+		json_integer_value(json_object_get(cohorts, service->cohorts[cohort].name));
 
-	return rule->cohorts[cohort].syns < before ? rule->cohorts[cohort].syns :
-						      rule->cohorts[cohort].syns - before;
+	return rule->cohorts[cohort].syns < before ? rule->cohorts[cohort].syns
+						   : rule->cohorts[cohort].syns - before;
 }
 
-int actual_share(struct control *control, const struct service_snapshot *service, size_t rule, size_t cohort,
-		 uint32_t *ppm)
+int actual_share(struct control *control, const struct service_snapshot *service, size_t rule,
+		 size_t cohort, uint32_t *ppm)
 {
 	const struct rule_snapshot *counted = &service->rules[rule];
 	char key[2 * NAME_SIZE], *text = NULL;

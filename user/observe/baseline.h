@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The flows that each rule had given each cohort when the service's policy last changed: kept in the store, so that
- * the actual share since then can be told by whoever reads counters later.
+ * The flows that each rule had given each cohort when the service's policy last changed: kept in
+ * the store, so that the actual share since then can be told by whoever reads counters later.
  */
 #ifndef XDP_CANARY_BASELINE_H
 #define XDP_CANARY_BASELINE_H
@@ -14,10 +14,10 @@
 int baseline_record(struct control *control, const struct service *service);
 
 /*
- * The part of the flows that rule @rule has given to cohort @cohort since the baseline, in ppm; -ENODATA with fewer
- * than ACTUAL_SHARE_FLOWS_MIN of them.
+ * The part of the flows that rule @rule has given to cohort @cohort since the baseline, in ppm;
+ * -ENODATA with fewer than ACTUAL_SHARE_FLOWS_MIN of them.
  */
-int actual_share(struct control *control, const struct service_snapshot *service, size_t rule, size_t cohort,
-		 uint32_t *ppm);
+int actual_share(struct control *control, const struct service_snapshot *service, size_t rule,
+		 size_t cohort, uint32_t *ppm);
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* One function an examination; each adds what it found, also that all is well, so that silence means not looked at. */
+/* One function an examination; each adds what it found, also that all is well, so that silence
+ * means not looked at. */
 #include "observe/doctor.h"
 
 #include <errno.h>
@@ -19,14 +20,16 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* With one buffer a packet, native XDP takes frames of a page minus headroom and tail room: 3,498 on veth. */
+/* With one buffer a packet, native XDP takes frames of a page minus headroom and tail room: 3,498
+ * on veth. */
 #define MTU_WITHOUT_FRAGS 3498
 
-static void add(struct findings *findings, const char *id, enum severity severity, const char *object,
-		const char *fix, const char *format, ...) __attribute__((format(printf, 6, 7)));
+static void add(struct findings *findings, const char *id, enum severity severity,
+		const char *object, const char *fix, const char *format, ...)
+	__attribute__((format(printf, 6, 7)));
 
-static void add(struct findings *findings, const char *id, enum severity severity, const char *object,
-		const char *fix, const char *format, ...)
+static void add(struct findings *findings, const char *id, enum severity severity,
+		const char *object, const char *fix, const char *format, ...)
 {
 	struct finding *grown = reallocarray(findings->list, findings->count + 1, sizeof(*grown));
 	struct finding *finding;
@@ -36,7 +39,7 @@ static void add(struct findings *findings, const char *id, enum severity severit
 		return;
 	findings->list = grown;
 	finding = &grown[findings->count++];
-	*finding = (struct finding){ .id = id, .severity = severity };
+	*finding = (struct finding){.id = id, .severity = severity};
 	snprintf(finding->object, sizeof(finding->object), "%s", object);
 	snprintf(finding->fix, sizeof(finding->fix), "%s", fix);
 	va_start(arguments, format);
@@ -59,7 +62,7 @@ const char *severity_name(enum severity severity)
 void findings_release(struct findings *findings)
 {
 	free(findings->list);
-	*findings = (struct findings){ 0 };
+	*findings = (struct findings){0};
 }
 
 /* ---- the host ---- */
@@ -86,8 +89,8 @@ static void examine_jit(struct findings *findings)
 	if (fd < 0)
 		return;
 	if (read(fd, &value, 1) == 1 && value == '0')
-		add(findings, "jit", SEVERITY_ERROR, "kernel", "sysctl -w net.core.bpf_jit_enable=1",
-		    "BPF is interpreted: many times slower");
+		add(findings, "jit", SEVERITY_ERROR, "kernel",
+		    "sysctl -w net.core.bpf_jit_enable=1", "BPF is interpreted: many times slower");
 	close(fd);
 }
 
@@ -96,7 +99,9 @@ static void examine_privileges(struct findings *findings)
 	static const struct {
 		cap_value_t value;
 		const char *name;
-	} needed[] = { { CAP_BPF, "CAP_BPF" }, { CAP_NET_ADMIN, "CAP_NET_ADMIN" }, { CAP_PERFMON, "CAP_PERFMON" } };
+	} needed[] = {{CAP_BPF, "CAP_BPF"},
+		      {CAP_NET_ADMIN, "CAP_NET_ADMIN"},
+		      {CAP_PERFMON, "CAP_PERFMON"}};
 	cap_t capabilities = cap_get_proc();
 	size_t i;
 
@@ -105,31 +110,34 @@ static void examine_privileges(struct findings *findings)
 
 		cap_get_flag(capabilities, needed[i].value, CAP_EFFECTIVE, &set);
 		if (set == CAP_CLEAR)
-			add(findings, "privileges", SEVERITY_ERROR, needed[i].name, "run as root, or grant it",
+			add(findings, "privileges", SEVERITY_ERROR, needed[i].name,
+			    "run as root, or grant it",
 			    "is missing: the program cannot be loaded or attached by this user");
 	}
 	cap_free(capabilities);
 }
 
-static void examine_bpffs(struct findings *findings, const struct place *place, const struct control *control)
+static void examine_bpffs(struct findings *findings, const struct place *place,
+			  const struct control *control)
 {
 	struct statfs info;
 
 	if (control && control->datapath)
 		add(findings, "bpffs", SEVERITY_OK, place->pins, "", "the maps are pinned");
 	else if (!statfs(place->pins, &info) && info.f_type != BPF_FS_MAGIC)
-		add(findings, "bpffs", SEVERITY_INFO, place->pins, "nothing: `attach` mounts one there",
-		    "is not on a bpffs");
+		add(findings, "bpffs", SEVERITY_INFO, place->pins,
+		    "nothing: `attach` mounts one there", "is not on a bpffs");
 	else
-		add(findings, "bpffs", SEVERITY_INFO, place->pins, "run `xdp-canary attach`", "nothing is loaded");
+		add(findings, "bpffs", SEVERITY_INFO, place->pins, "run `xdp-canary attach`",
+		    "nothing is loaded");
 }
 
 /* ---- interfaces ---- */
 
 static int ethtool_value(int fd, const char *interface, uint32_t command, uint32_t *value)
 {
-	struct ethtool_value request = { .cmd = command };
-	struct ifreq ifreq = { 0 };
+	struct ethtool_value request = {.cmd = command};
+	struct ifreq ifreq = {0};
 
 	snprintf(ifreq.ifr_name, sizeof(ifreq.ifr_name), "%s", interface);
 	ifreq.ifr_data = (char *)&request;
@@ -141,7 +149,7 @@ static int ethtool_value(int fd, const char *interface, uint32_t command, uint32
 
 static int interface_mtu(int fd, const char *interface)
 {
-	struct ifreq ifreq = { 0 };
+	struct ifreq ifreq = {0};
 
 	snprintf(ifreq.ifr_name, sizeof(ifreq.ifr_name), "%s", interface);
 	return ioctl(fd, SIOCGIFMTU, &ifreq) ? -errno : ifreq.ifr_mtu;
@@ -160,7 +168,8 @@ static void examine_offloads(struct findings *findings, int fd, const char *name
 		    "VLAN offload hides tags from the program: needed off where VIPs come tagged");
 	snprintf(fix, sizeof(fix), "ethtool -K %s lro off", name);
 	if (flags & ETH_FLAG_LRO)
-		add(findings, "lro", SEVERITY_ERROR, name, fix, "large receive offload merges packets before XDP");
+		add(findings, "lro", SEVERITY_ERROR, name, fix,
+		    "large receive offload merges packets before XDP");
 }
 
 static void examine_state(struct findings *findings, const struct control *control,
@@ -170,7 +179,8 @@ static void examine_state(struct findings *findings, const struct control *contr
 
 	switch (link_state(control->place->pins, interface->name)) {
 	case ATTACHED_NATIVE:
-		add(findings, "attached", SEVERITY_OK, interface->name, "", "attached in native mode");
+		add(findings, "attached", SEVERITY_OK, interface->name, "",
+		    "attached in native mode");
 		break;
 	case ATTACHED_GENERIC:
 		add(findings, "generic", SEVERITY_WARNING, interface->name,
@@ -179,11 +189,12 @@ static void examine_state(struct findings *findings, const struct control *contr
 		break;
 	default:
 		if (live && live->attached && !control->live.detached)
-			add(findings, "attached", SEVERITY_ERROR, interface->name, "run `xdp-canary attach`",
+			add(findings, "attached", SEVERITY_ERROR, interface->name,
+			    "run `xdp-canary attach`",
 			    "is to be attached and is not: VIP traffic goes to the host");
 		else
-			add(findings, "attached", SEVERITY_INFO, interface->name, "run `xdp-canary attach`",
-			    "is not attached");
+			add(findings, "attached", SEVERITY_INFO, interface->name,
+			    "run `xdp-canary attach`", "is not attached");
 	}
 }
 
@@ -213,7 +224,8 @@ static void examine_secret(struct findings *findings, const struct control *cont
 	struct stat info;
 
 	if (path && !stat(path, &info) && (info.st_mode & 077))
-		add(findings, "secret", SEVERITY_ERROR, path, "chmod 600 it, and make a new one if others read it",
+		add(findings, "secret", SEVERITY_ERROR, path,
+		    "chmod 600 it, and make a new one if others read it",
 		    "the secret can be read by others than its owner");
 	free(path);
 }
@@ -226,18 +238,20 @@ static void examine_next_hops(struct findings *findings, struct control *control
 	for (s = 0; s < control->policy->services_count; s++) {
 		const struct service *service = &control->policy->services[s];
 		const struct live_service *live = live_service_of(&control->live, service->name);
-		const struct view *view = live ? datapath_view(control->datapath, live->slot) : NULL;
+		const struct view *view =
+			live ? datapath_view(control->datapath, live->slot) : NULL;
 
 		for (c = 0; view && c < service->cohorts_count; c++)
 			for (b = 0; b < service->cohorts[c].backends_count; b++) {
 				uint32_t number;
 
 				address_format(&service->cohorts[c].backends[b].address, address);
-				if (store_find_number(control->store, NUMBER_BACKEND, service->name, address,
-						      &number, control->errors) ||
+				if (store_find_number(control->store, NUMBER_BACKEND, service->name,
+						      address, &number, control->errors) ||
 				    number >= view->backends_count)
 					continue;
-				snprintf(object, sizeof(object), "%.40s/%.38s", service->name, address);
+				snprintf(object, sizeof(object), "%.40s/%.38s", service->name,
+					 address);
 				if (!(datapath_backend(control->datapath, view, number)->next_hop &
 				      NEXT_HOP_VALID))
 					add(findings, "next_hop", SEVERITY_WARNING, object,
@@ -254,8 +268,9 @@ static void examine_memory(struct findings *findings, const struct control *cont
 
 	for (id = 0; id < MAPS; id++)
 		sum += map_bytes(&control->datapath->maps[id], map_is_per_cpu(id));
-	add(findings, "memory", SEVERITY_INFO, "maps", "lower `limits` for less; they count when maps are made",
-	    "the maps take %.1f MiB", sum / 1048576.0);
+	add(findings, "memory", SEVERITY_INFO, "maps",
+	    "lower `limits` for less; they count when maps are made", "the maps take %.1f MiB",
+	    sum / 1048576.0);
 }
 
 static void examine_limits(struct findings *findings, const struct control *control)
@@ -265,7 +280,8 @@ static void examine_limits(struct findings *findings, const struct control *cont
 	if (datapath_service_limit(datapath) != control->policy->limits.services ||
 	    datapath->maps[MAP_VIPS6].entries != 2 * control->policy->limits.vips ||
 	    datapath->maps[MAP_BACKEND_COUNTERS].entries != 2 * control->policy->limits.backends)
-		add(findings, "limits", SEVERITY_WARNING, "limits", "they take effect when the maps are next made",
+		add(findings, "limits", SEVERITY_WARNING, "limits",
+		    "they take effect when the maps are next made",
 		    "the loaded maps have other sizes than the configuration says");
 }
 
@@ -274,7 +290,7 @@ int doctor_examine(const struct place *place, struct control *control, struct fi
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	size_t i;
 
-	*out = (struct findings){ 0 };
+	*out = (struct findings){0};
 	if (fd < 0)
 		return -errno;
 	examine_kernel(out);
@@ -282,7 +298,8 @@ int doctor_examine(const struct place *place, struct control *control, struct fi
 	examine_privileges(out);
 	examine_bpffs(out, place, control);
 	if (!control) {
-		add(out, "state", SEVERITY_ERROR, place->state, "see the errors above", "the state cannot be read");
+		add(out, "state", SEVERITY_ERROR, place->state, "see the errors above",
+		    "the state cannot be read");
 		close(fd);
 		return 0;
 	}

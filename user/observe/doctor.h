@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What stands in the way here, and what to do about each: kernel, privileges, bpffs, NICs, MTU, state. */
+/* What stands in the way here, and what to do about each: kernel, privileges, bpffs, NICs, MTU,
+ * state. */
 #ifndef XDP_CANARY_DOCTOR_H
 #define XDP_CANARY_DOCTOR_H
 

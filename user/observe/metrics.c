@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One function a metric family, in the order of the contract. A family is written whole before the next one begins,
- * as the format asks.
+ * One function a metric family, in the order of the contract. A family is written whole before the
+ * next one begins, as the format asks.
  */
 #include "observe/metrics.h"
 
@@ -25,17 +25,19 @@ struct page {
 
 static void family(struct page *page, const char *name, const char *type, const char *help)
 {
-	fprintf(page->out, "# HELP " PREFIX "%s %s\n# TYPE " PREFIX "%s %s\n", name, help, name, type);
+	fprintf(page->out, "# HELP " PREFIX "%s %s\n# TYPE " PREFIX "%s %s\n", name, help, name,
+		type);
 }
 
 static void build_info(struct page *page)
 {
-	struct utsname kernel = { .release = "unknown" };
+	struct utsname kernel = {.release = "unknown"};
 
 	uname(&kernel);
-	family(page, "build_info", "gauge", "Version of this program, the kernel and the layout of the maps.");
-	fprintf(page->out, PREFIX "build_info{version=\"%s\",kernel=\"%s\",program=\"abi-%u\"} 1\n", VERSION,
-		kernel.release, ABI_VERSION);
+	family(page, "build_info", "gauge",
+	       "Version of this program, the kernel and the layout of the maps.");
+	fprintf(page->out, PREFIX "build_info{version=\"%s\",kernel=\"%s\",program=\"abi-%u\"} 1\n",
+		VERSION, kernel.release, ABI_VERSION);
 }
 
 /* ---- counters of rules ---- */
@@ -58,7 +60,8 @@ static uint64_t field_of(const struct rule_counter *counter, enum rule_field fie
 	}
 }
 
-static void rule_counters(struct page *page, const char *name, const char *help, enum rule_field field)
+static void rule_counters(struct page *page, const char *name, const char *help,
+			  enum rule_field field)
 {
 	size_t i, rule, cohort;
 
@@ -69,9 +72,13 @@ static void rule_counters(struct page *page, const char *name, const char *help,
 		for (rule = 0; rule <= service->rules_count; rule++)
 			for (cohort = 0; cohort < service->service->cohorts_count; cohort++)
 				fprintf(page->out,
-					PREFIX "%s{service=\"%s\",cohort=\"%s\",rule=\"%s\"} %" PRIu64 "\n", name,
-					service->service->name, service->service->cohorts[cohort].name,
-					service->rules[rule].rule ? service->rules[rule].rule->name : "-",
+					PREFIX
+					"%s{service=\"%s\",cohort=\"%s\",rule=\"%s\"} %" PRIu64
+					"\n",
+					name, service->service->name,
+					service->service->cohorts[cohort].name,
+					service->rules[rule].rule ? service->rules[rule].rule->name
+								  : "-",
 					field_of(&service->rules[rule].cohorts[cohort], field));
 	}
 }
@@ -81,7 +88,8 @@ static void rule_counters(struct page *page, const char *name, const char *help,
 /* Calls @write for each backend; @index counts them through the service. */
 static void each_backend(struct page *page,
 			 void (*write)(struct page *page, const struct service_snapshot *service,
-				       const struct cohort *cohort, const struct backend *backend, size_t index))
+				       const struct cohort *cohort, const struct backend *backend,
+				       size_t index))
 {
 	size_t i, cohort, backend;
 
@@ -103,26 +111,28 @@ static void backend_row(struct page *page, const char *name, const struct servic
 {
 	char address[ADDRESS_TEXT_SIZE];
 
-	fprintf(page->out, PREFIX "%s{service=\"%s\",cohort=\"%s\",backend=\"%s\"} %" PRIu64 "\n", name,
-		service->service->name, cohort->name, address_format(&backend->address, address), value);
+	fprintf(page->out, PREFIX "%s{service=\"%s\",cohort=\"%s\",backend=\"%s\"} %" PRIu64 "\n",
+		name, service->service->name, cohort->name,
+		address_format(&backend->address, address), value);
 }
 
 static void backend_packets(struct page *page, const struct service_snapshot *service,
-			    const struct cohort *cohort, const struct backend *backend, size_t index)
+			    const struct cohort *cohort, const struct backend *backend,
+			    size_t index)
 {
 	backend_row(page, "backend_packets_total", service, cohort, backend,
 		    index < service->backends_count ? service->backends[index].packets : 0);
 }
 
-static void backend_bytes(struct page *page, const struct service_snapshot *service, const struct cohort *cohort,
-			  const struct backend *backend, size_t index)
+static void backend_bytes(struct page *page, const struct service_snapshot *service,
+			  const struct cohort *cohort, const struct backend *backend, size_t index)
 {
 	backend_row(page, "backend_bytes_total", service, cohort, backend,
 		    index < service->backends_count ? service->backends[index].bytes : 0);
 }
 
-static void backend_up(struct page *page, const struct service_snapshot *service, const struct cohort *cohort,
-		       const struct backend *backend, size_t index)
+static void backend_up(struct page *page, const struct service_snapshot *service,
+		       const struct cohort *cohort, const struct backend *backend, size_t index)
 {
 	(void)index;
 	backend_row(page, "backend_up", service, cohort, backend, backend->weight > 0);
@@ -140,7 +150,8 @@ static void backends(struct page *page)
 	each_backend(page, backend_up);
 	family(page, "cohort_backends", "gauge", "Backends of the cohort by state.");
 	for (i = 0; i < page->snapshot->services_count; i++)
-		for (cohort = 0; cohort < page->snapshot->services[i].service->cohorts_count; cohort++) {
+		for (cohort = 0; cohort < page->snapshot->services[i].service->cohorts_count;
+		     cohort++) {
 			const struct service *service = page->snapshot->services[i].service;
 			const struct cohort *c = &service->cohorts[cohort];
 			size_t serving = 0;
@@ -148,7 +159,8 @@ static void backends(struct page *page)
 			for (backend = 0; backend < c->backends_count; backend++)
 				serving += c->backends[backend].weight > 0;
 			fprintf(page->out,
-				PREFIX "cohort_backends{service=\"%s\",cohort=\"%s\",state=\"serving\"} %zu\n",
+				PREFIX "cohort_backends{service=\"%s\",cohort=\"%s\",state="
+				       "\"serving\"} %zu\n",
 				service->name, c->name, serving);
 		}
 }
@@ -159,35 +171,42 @@ static void reasons(struct page *page)
 {
 	size_t i, reason;
 
-	family(page, "reasons_total", "counter", "Packets by what became of them and why; they sum to those seen.");
+	family(page, "reasons_total", "counter",
+	       "Packets by what became of them and why; they sum to those seen.");
 	for (reason = 0; reason < REASONS; reason++)
-		fprintf(page->out, PREFIX "reasons_total{action=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
-			action_name(reason_action(reason)), reason_name(reason), page->snapshot->reasons[reason]);
+		fprintf(page->out,
+			PREFIX "reasons_total{action=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
+			action_name(reason_action(reason)), reason_name(reason),
+			page->snapshot->reasons[reason]);
 	family(page, "decisions_total", "counter", "Packets by the reason of their cohort.");
 	for (i = 0; i < page->snapshot->services_count; i++)
 		for (reason = 0; reason < STEER_REASONS; reason++)
-			fprintf(page->out, PREFIX "decisions_total{service=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
+			fprintf(page->out,
+				PREFIX "decisions_total{service=\"%s\",reason=\"%s\"} %" PRIu64
+				       "\n",
 				page->snapshot->services[i].service->name, reason_name(reason),
 				(uint64_t)page->snapshot->services[i].decisions.packets[reason]);
 	family(page, "seen_packets_total", "counter", "Packets that the program was handed.");
 	for (i = 0; i < page->snapshot->interfaces_count; i++)
 		fprintf(page->out, PREFIX "seen_packets_total{interface=\"%s\"} %" PRIu64 "\n",
-			page->snapshot->interfaces[i].name, (uint64_t)page->snapshot->interfaces[i].counters.seen);
+			page->snapshot->interfaces[i].name,
+			(uint64_t)page->snapshot->interfaces[i].counters.seen);
 }
 
 /* ---- shares ---- */
 
 enum share_kind { SHARE_SET, SHARE_BASE, SHARE_ACTUAL };
 
-static int share_of(struct page *page, enum share_kind kind, const struct service_snapshot *snapshot, size_t rule,
-		    size_t cohort, uint32_t *ppm)
+static int share_of(struct page *page, enum share_kind kind,
+		    const struct service_snapshot *snapshot, size_t rule, size_t cohort,
+		    uint32_t *ppm)
 {
 	const struct service *service = snapshot->service;
 
 	switch (kind) {
 	case SHARE_SET:
-		*ppm = cohort ? effective_share(page->control, service, rule, cohort) :
-				effective_control_share(page->control, service, rule);
+		*ppm = cohort ? effective_share(page->control, service, rule, cohort)
+			      : effective_control_share(page->control, service, rule);
 		return 0;
 	case SHARE_BASE:
 		*ppm = service->rules[rule].base_ppm[cohort];
@@ -211,8 +230,9 @@ static void shares(struct page *page, const char *name, const char *help, enum s
 			for (cohort = 0; cohort < service->cohorts_count; cohort++)
 				if (!share_of(page, kind, snapshot, rule, cohort, &ppm))
 					fprintf(page->out,
-						PREFIX "%s{service=\"%s\",rule=\"%s\",cohort=\"%s\"} %.6f\n", name,
-						service->name, service->rules[rule].name,
+						PREFIX "%s{service=\"%s\",rule=\"%s\",cohort=\"%"
+						       "s\"} %.6f\n",
+						name, service->name, service->rules[rule].name,
 						service->cohorts[cohort].name, ppm / (double)PPM);
 	}
 }
@@ -227,13 +247,16 @@ static void versions(struct page *page)
 	for (i = 0; i < page->snapshot->services_count; i++)
 		fprintf(page->out, PREFIX "epoch{service=\"%s\"} %" PRIu64 "\n",
 			page->snapshot->services[i].service->name,
-			page->snapshot->services[i].live ? page->snapshot->services[i].live->epoch : 0);
+			page->snapshot->services[i].live ? page->snapshot->services[i].live->epoch
+							 : 0);
 	family(page, "revision", "gauge", "Number of the desired state in force.");
 	fprintf(page->out, PREFIX "revision %" PRIu64 "\n", page->control->revision.number);
 	family(page, "policy_digest_info", "gauge", "Equal on boxes that decide alike.");
 	for (i = 0; i < page->snapshot->services_count; i++)
-		fprintf(page->out, PREFIX "policy_digest_info{service=\"%s\",digest=\"%08" PRIx64 "\"} 1\n",
-			page->snapshot->services[i].service->name, page->snapshot->services[i].digest >> 32);
+		fprintf(page->out,
+			PREFIX "policy_digest_info{service=\"%s\",digest=\"%08" PRIx64 "\"} 1\n",
+			page->snapshot->services[i].service->name,
+			page->snapshot->services[i].digest >> 32);
 }
 
 static void interfaces(struct page *page)
@@ -242,11 +265,13 @@ static void interfaces(struct page *page)
 
 	family(page, "attached", "gauge", "1: the program is attached to the interface.");
 	for (i = 0; i < page->snapshot->interfaces_count; i++)
-		fprintf(page->out, PREFIX "attached{interface=\"%s\"} %d\n", page->snapshot->interfaces[i].name,
+		fprintf(page->out, PREFIX "attached{interface=\"%s\"} %d\n",
+			page->snapshot->interfaces[i].name,
 			page->snapshot->interfaces[i].state != NOT_ATTACHED);
 	family(page, "native", "gauge", "1: attached in native mode.");
 	for (i = 0; i < page->snapshot->interfaces_count; i++)
-		fprintf(page->out, PREFIX "native{interface=\"%s\"} %d\n", page->snapshot->interfaces[i].name,
+		fprintf(page->out, PREFIX "native{interface=\"%s\"} %d\n",
+			page->snapshot->interfaces[i].name,
 			page->snapshot->interfaces[i].state == ATTACHED_NATIVE);
 }
 
@@ -254,21 +279,27 @@ static void daemon_facts(struct page *page)
 {
 	int id;
 
-	family(page, "store_errors_total", "counter", "Times that the store or the maps could not be read or written.");
+	family(page, "store_errors_total", "counter",
+	       "Times that the store or the maps could not be read or written.");
 	fprintf(page->out, PREFIX "store_errors_total %" PRIu64 "\n", page->facts->store_errors);
-	family(page, "daemon_last_loop_timestamp_seconds", "gauge", "When the daemon last went round its loop.");
-	fprintf(page->out, PREFIX "daemon_last_loop_timestamp_seconds %.3f\n", page->facts->last_loop_ns / 1e9);
+	family(page, "daemon_last_loop_timestamp_seconds", "gauge",
+	       "When the daemon last went round its loop.");
+	fprintf(page->out, PREFIX "daemon_last_loop_timestamp_seconds %.3f\n",
+		page->facts->last_loop_ns / 1e9);
 	family(page, "map_bytes", "gauge", "Kernel memory of the elements of a BPF map.");
 	for (id = 0; page->control->datapath && id < MAPS; id++)
-		fprintf(page->out, PREFIX "map_bytes{map=\"%s\"} %" PRIu64 "\n", page->control->datapath->maps[id].name,
+		fprintf(page->out, PREFIX "map_bytes{map=\"%s\"} %" PRIu64 "\n",
+			page->control->datapath->maps[id].name,
 			map_bytes(&page->control->datapath->maps[id], map_is_per_cpu(id)));
 }
 
 static void render(struct page *page)
 {
 	build_info(page);
-	rule_counters(page, "packets_total", "Packets steered, or decided where enforce is false.", FIELD_PACKETS);
-	rule_counters(page, "bytes_total", "Bytes of them, link header and IP packet.", FIELD_BYTES);
+	rule_counters(page, "packets_total", "Packets steered, or decided where enforce is false.",
+		      FIELD_PACKETS);
+	rule_counters(page, "bytes_total", "Bytes of them, link header and IP packet.",
+		      FIELD_BYTES);
 	rule_counters(page, "flows_total", "New flows: TCP SYNs.", FIELD_FLOWS);
 	rule_counters(page, "fins_total", "TCP FINs from clients.", FIELD_FINS);
 	rule_counters(page, "rsts_total", "TCP RSTs from clients.", FIELD_RSTS);
@@ -276,16 +307,18 @@ static void render(struct page *page)
 	reasons(page);
 	shares(page, "share_set_ratio", "Share in force.", SHARE_SET);
 	shares(page, "share_base_ratio", "Share that the file gives.", SHARE_BASE);
-	shares(page, "share_actual_ratio", "Part of the new flows that the rule decided since its service last changed.",
+	shares(page, "share_actual_ratio",
+	       "Part of the new flows that the rule decided since its service last changed.",
 	       SHARE_ACTUAL);
 	versions(page);
 	interfaces(page);
 	daemon_facts(page);
 }
 
-int metrics_render(struct control *control, const struct daemon_facts *facts, char **out, size_t *length)
+int metrics_render(struct control *control, const struct daemon_facts *facts, char **out,
+		   size_t *length)
 {
-	struct page page = { .control = control, .facts = facts };
+	struct page page = {.control = control, .facts = facts};
 	struct snapshot snapshot;
 	int error = snapshot_read(control, NULL, &snapshot);
 

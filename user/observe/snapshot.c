@@ -18,7 +18,8 @@ struct reader {
 };
 
 /* Sums element @index of a per-CPU map of u64s over the CPUs into @out[@words]. */
-static int read_counter(struct reader *reader, enum map_id id, uint32_t index, void *out, size_t words)
+static int read_counter(struct reader *reader, enum map_id id, uint32_t index, void *out,
+			size_t words)
 {
 	const struct datapath *datapath = reader->control->datapath;
 	uint64_t *sums = out;
@@ -38,7 +39,7 @@ static int read_counter(struct reader *reader, enum map_id id, uint32_t index, v
 	return 0;
 }
 
-#define read_into(reader, id, index, target) \
+#define read_into(reader, id, index, target)                                                       \
 	read_counter(reader, id, index, target, sizeof(*(target)) / sizeof(uint64_t))
 
 static int read_group(struct reader *reader, const struct view_numbers *numbers, uint32_t group,
@@ -48,12 +49,14 @@ static int read_group(struct reader *reader, const struct view_numbers *numbers,
 	int error = 0;
 
 	for (cohort = 0; cohort < service->cohorts_count && !error; cohort++)
-		error = read_into(reader, MAP_RULE_COUNTERS, group * LANES_MAX + numbers->lanes[cohort],
+		error = read_into(reader, MAP_RULE_COUNTERS,
+				  group * LANES_MAX + numbers->lanes[cohort],
 				  &out->cohorts[cohort]);
 	return error;
 }
 
-static int read_backends(struct reader *reader, const struct view_numbers *numbers, struct service_snapshot *out)
+static int read_backends(struct reader *reader, const struct view_numbers *numbers,
+			 struct service_snapshot *out)
 {
 	size_t i;
 	int error = 0;
@@ -63,14 +66,16 @@ static int read_backends(struct reader *reader, const struct view_numbers *numbe
 	if (!out->backends)
 		return -ENOMEM;
 	for (i = 0; i < out->backends_count && !error; i++)
-		error = read_into(reader, MAP_BACKEND_COUNTERS, numbers->backend_counters[i], &out->backends[i]);
+		error = read_into(reader, MAP_BACKEND_COUNTERS, numbers->backend_counters[i],
+				  &out->backends[i]);
 	return error;
 }
 
-static int read_service(struct reader *reader, const struct service *service, struct service_snapshot *out)
+static int read_service(struct reader *reader, const struct service *service,
+			struct service_snapshot *out)
 {
 	struct control *control = reader->control;
-	struct view_numbers numbers = { 0 };
+	struct view_numbers numbers = {0};
 	const struct view *view;
 	size_t rule;
 	int error;
@@ -84,7 +89,8 @@ static int read_service(struct reader *reader, const struct service *service, st
 	if (error == -ENOENT) /* stored, not published yet */
 		return 0;
 	for (rule = 0; rule < service->rules_count && !error; rule++)
-		error = read_group(reader, &numbers, numbers.rule_groups[rule], service, &out->rules[rule]);
+		error = read_group(reader, &numbers, numbers.rule_groups[rule], service,
+				   &out->rules[rule]);
 	if (!error)
 		error = read_group(reader, &numbers, numbers.no_rule_group, service,
 				   &out->rules[service->rules_count]);
@@ -112,7 +118,8 @@ static int read_interfaces(struct reader *reader, struct snapshot *out)
 
 		memcpy(interface->name, live->interfaces[i].name, sizeof(interface->name));
 		interface->state = link_state(reader->control->place->pins, interface->name);
-		error = read_into(reader, MAP_INTERFACE_COUNTERS, live->interfaces[i].slot, &interface->counters);
+		error = read_into(reader, MAP_INTERFACE_COUNTERS, live->interfaces[i].slot,
+				  &interface->counters);
 		out->seen += interface->counters.seen;
 		for (reason = 0; reason < REASONS; reason++)
 			out->reasons[reason] += interface->counters.reasons[reason];
@@ -122,11 +129,11 @@ static int read_interfaces(struct reader *reader, struct snapshot *out)
 
 int snapshot_read(struct control *control, const char *only, struct snapshot *out)
 {
-	struct reader reader = { .control = control, .cpus = libbpf_num_possible_cpus() };
+	struct reader reader = {.control = control, .cpus = libbpf_num_possible_cpus()};
 	size_t i;
 	int error;
 
-	*out = (struct snapshot){ .time_ns = time_now_ns() };
+	*out = (struct snapshot){.time_ns = time_now_ns()};
 	reader.values = calloc(reader.cpus, sizeof(struct interface_counter));
 	out->services = calloc(control->policy->services_count + 1, sizeof(*out->services));
 	error = reader.values && out->services ? read_interfaces(&reader, out) : -ENOMEM;
@@ -136,7 +143,8 @@ int snapshot_read(struct control *control, const char *only, struct snapshot *ou
 		const struct service *service = &control->policy->services[i];
 
 		if (!only || !strcmp(only, service->name))
-			error = read_service(&reader, service, &out->services[out->services_count++]);
+			error = read_service(&reader, service,
+					     &out->services[out->services_count++]);
 	}
 	free(reader.values);
 	if (error)
@@ -152,7 +160,7 @@ void snapshot_release(struct snapshot *snapshot)
 		free(snapshot->services[i].backends);
 	free(snapshot->services);
 	free(snapshot->interfaces);
-	*snapshot = (struct snapshot){ 0 };
+	*snapshot = (struct snapshot){0};
 }
 
 static void subtract(void *now, const void *before, size_t bytes)
@@ -174,7 +182,8 @@ void snapshot_subtract(struct snapshot *now, const struct snapshot *before)
 		const struct service_snapshot *b = &before->services[i];
 
 		for (rule = 0; rule <= a->rules_count; rule++)
-			subtract(a->rules[rule].cohorts, b->rules[rule].cohorts, sizeof(a->rules[rule].cohorts));
+			subtract(a->rules[rule].cohorts, b->rules[rule].cohorts,
+				 sizeof(a->rules[rule].cohorts));
 		subtract(&a->decisions, &b->decisions, sizeof(a->decisions));
 		subtract(a->backends, b->backends, a->backends_count * sizeof(*a->backends));
 	}

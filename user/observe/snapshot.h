@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Counters, read from the kernel and put under their names: what `stats` and /metrics print. Per-CPU counters are
- * summed; reading them stops nobody, so a packet may be in one counter and not yet in another.
+ * Counters, read from the kernel and put under their names: what `stats` and /metrics print.
+ * Per-CPU counters are summed; reading them stops nobody, so a packet may be in one counter and not
+ * yet in another.
  */
 #ifndef XDP_CANARY_SNAPSHOT_H
 #define XDP_CANARY_SNAPSHOT_H
@@ -9,7 +10,7 @@
 #include "control/control.h"
 
 struct rule_snapshot {
-	const struct rule *rule; /* NULL: decisions that no rule took */
+	const struct rule *rule;		  /* NULL: decisions that no rule took */
 	struct rule_counter cohorts[COHORTS_MAX]; /* in the order of the service's cohorts */
 };
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Compiling a view. Which part of the hash space is whose is decided in headers/allocation.h, which backend
- * serves in policy/ring.c; here they are put together. Two digests: `digest` covers what decides, in names and
- * addresses, and is equal on boxes that decide alike; `content` covers the image to the byte.
+ * Compiling a view. Which part of the hash space is whose is decided in headers/allocation.h, which
+ * backend serves in policy/ring.c; here they are put together. Two digests: `digest` covers what
+ * decides, in names and addresses, and is equal on boxes that decide alike; `content` covers the
+ * image to the byte.
  */
 #include "policy/compile.h"
 
@@ -16,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct siphash_key digest_key = { 0 };
+static const struct siphash_key digest_key = {0};
 
 static uint16_t flags_of(const struct service *service, size_t pins)
 {
@@ -83,8 +84,8 @@ static void compile_rule(const struct compile_input *input, size_t index, struct
 	}
 }
 
-static void compile_backend(const struct service *service, const struct backend *backend, uint32_t counter,
-			    struct backend_line *out)
+static void compile_backend(const struct service *service, const struct backend *backend,
+			    uint32_t counter, struct backend_line *out)
 {
 	bool is_ipv6 = backend->address.family == 6;
 	const struct address *source = is_ipv6 ? &service->encap_source6 : &service->encap_source4;
@@ -108,7 +109,8 @@ static int compile_backends(const struct compile_input *input, struct view_image
 	size_t cohort, backend, index = 0, total = 0;
 
 	for (cohort = 0; cohort < service->cohorts_count; cohort++)
-		for (backend = 0; backend < service->cohorts[cohort].backends_count; backend++, index++)
+		for (backend = 0; backend < service->cohorts[cohort].backends_count;
+		     backend++, index++)
 			if (input->backend_numbers[index] >= total)
 				total = input->backend_numbers[index] + 1;
 	out->backends = aligned_alloc(CACHE_LINE, (total ? total : 1) * sizeof(*out->backends));
@@ -118,7 +120,8 @@ static int compile_backends(const struct compile_input *input, struct view_image
 	out->backends_count = total;
 	out->view.backends_count = total;
 	for (cohort = index = 0; cohort < service->cohorts_count; cohort++)
-		for (backend = 0; backend < service->cohorts[cohort].backends_count; backend++, index++)
+		for (backend = 0; backend < service->cohorts[cohort].backends_count;
+		     backend++, index++)
 			compile_backend(service, &service->cohorts[cohort].backends[backend],
 					input->backend_counters[index],
 					&out->backends[input->backend_numbers[index]]);
@@ -126,7 +129,8 @@ static int compile_backends(const struct compile_input *input, struct view_image
 }
 
 /* The members of one cohort's ring; @first: index of its first backend among all. malloc()ed. */
-static struct ring_member *ring_members(const struct compile_input *input, size_t cohort, size_t first)
+static struct ring_member *ring_members(const struct compile_input *input, size_t cohort,
+					size_t first)
 {
 	const struct cohort *c = &input->service->cohorts[cohort];
 	struct ring_member *members = calloc(c->backends_count + 1, sizeof(*members));
@@ -147,9 +151,9 @@ static int compile_each_ring(const struct compile_input *input, struct view *vie
 	size_t cohort, first = 0, end = 0;
 
 	for (cohort = 0; cohort < COHORTS_MAX; cohort++) {
-		size_t count = cohort < input->service->cohorts_count ?
-				       input->service->cohorts[cohort].backends_count :
-				       0;
+		size_t count = cohort < input->service->cohorts_count
+				       ? input->service->cohorts[cohort].backends_count
+				       : 0;
 		struct ring_member *members;
 		int error = 0;
 
@@ -184,7 +188,7 @@ static uint64_t digest_of_set(char **lines, size_t count)
 
 	qsort(lines, count, sizeof(*lines), compare_lines);
 	for (i = 0; i < count; i++) {
-		uint64_t pair[2] = { digest, siphash13(digest_key, lines[i], strlen(lines[i])) };
+		uint64_t pair[2] = {digest, siphash13(digest_key, lines[i], strlen(lines[i]))};
 
 		digest = siphash13(digest_key, pair, sizeof(pair));
 		free(lines[i]);
@@ -200,15 +204,16 @@ static int digest_lines(const struct compile_input *input, char **lines)
 
 	for (i = 0; i < service->vips_count; i++)
 		if (asprintf(&lines[count++], "vip %s %u %u",
-			     address_format(&service->vips[i].address, address), service->vips[i].port,
-			     service->vips[i].protocol) < 0)
+			     address_format(&service->vips[i].address, address),
+			     service->vips[i].port, service->vips[i].protocol) < 0)
 			return -ENOMEM;
 	for (cohort = 0; cohort < service->cohorts_count; cohort++)
 		for (i = 0; i < service->cohorts[cohort].backends_count; i++) {
 			const struct backend *backend = &service->cohorts[cohort].backends[i];
 
 			if (asprintf(&lines[count++], "backend %zu %s %u", cohort,
-				     address_format(&backend->address, address), backend->weight) < 0)
+				     address_format(&backend->address, address),
+				     backend->weight) < 0)
 				return -ENOMEM;
 		}
 	for (i = 0; i < input->pins_count; i++)
@@ -273,7 +278,7 @@ int compile_view(const struct compile_input *input, struct view_image *out)
 	size_t i, ranges;
 	int error;
 
-	*out = (struct view_image){ 0 };
+	*out = (struct view_image){0};
 	compile_head(input, &out->view);
 	out->rules_count = input->service->rules_count;
 	for (i = 0; i < out->rules_count; i++)
@@ -312,5 +317,5 @@ void view_image_release(struct view_image *image)
 	free(image->backends);
 	free(image->pins);
 	free(image->slots);
-	*image = (struct view_image){ 0 };
+	*image = (struct view_image){0};
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * From a service's desired and live state to the image of its view: all that the kernel will see of it, but where
- * in the maps it will lie. Pure; the caller names the numbers that go with names.
+ * From a service's desired and live state to the image of its view: all that the kernel will see of
+ * it, but where in the maps it will lie. Pure; the caller names the numbers that go with names.
  */
 #ifndef XDP_CANARY_COMPILE_H
 #define XDP_CANARY_COMPILE_H
@@ -14,7 +14,7 @@
 struct compile_input {
 	const struct service *service;
 	uint32_t share_ppm[RULES_MAX][COHORTS_MAX]; /* effective, of canaries */
-	const struct pin *pins;			    /* already in the form of the service's client key */
+	const struct pin *pins; /* already in the form of the service's client key */
 	size_t pins_count;
 	uint64_t secret_fingerprint;
 	uint32_t rule_groups[RULES_MAX];
@@ -31,13 +31,14 @@ struct view_image {
 	struct backend_line *backends; /* by number, without next hops; unused numbers are zero */
 	size_t backends_count;
 	struct pin_range *pins;
-	uint32_t *slots; /* NULL until compile_rings() */
+	uint32_t *slots;  /* NULL until compile_rings() */
 	uint64_t content; /* digest of everything above and of the rings' members: tells a change */
 };
 
 /* 0 or -ENOMEM. */
 int compile_view(const struct compile_input *input, struct view_image *out);
-/* Fills out->slots; apart, for it takes longest and is not needed to see that nothing has changed. */
+/* Fills out->slots; apart, for it takes longest and is not needed to see that nothing has changed.
+ */
 int compile_rings(const struct compile_input *input, struct view_image *out);
 void view_image_release(struct view_image *image);
 

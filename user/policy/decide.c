@@ -22,9 +22,11 @@ static void raw_words6(const struct address *address, uint64_t words[2])
 	words[1] = htobe64(low);
 }
 
-static uint64_t source_token(const struct view *view, struct siphash_state state, const struct flow *flow)
+static uint64_t source_token(const struct view *view, struct siphash_state state,
+			     const struct flow *flow)
 {
-	struct prefix whole = { .address = flow->source, .length = flow->source.family == 4 ? 32 : 128 };
+	struct prefix whole = {.address = flow->source,
+			       .length = flow->source.family == 4 ? 32 : 128};
 	struct prefix key = prefix_shorten(&whole, 32, view->prefix6);
 	uint64_t words[2];
 	uint32_t address4;
@@ -75,7 +77,8 @@ static uint64_t flow_of(const struct view *view, const struct flow *flow)
 
 static uint8_t pinned_cohort(const struct view_image *image, const struct flow *flow)
 {
-	struct prefix whole = { .address = flow->source, .length = flow->source.family == 4 ? 32 : 128 };
+	struct prefix whole = {.address = flow->source,
+			       .length = flow->source.family == 4 ? 32 : 128};
 	struct prefix key = prefix_shorten(&whole, 32, image->view.prefix6);
 	uint8_t cohort = PIN_NONE;
 	uint64_t high, low;
@@ -94,7 +97,8 @@ static uint8_t pinned_cohort(const struct view_image *image, const struct flow *
 	return cohort;
 }
 
-static void decide_cohort(const struct view_image *image, const struct flow *flow, struct explanation *out)
+static void decide_cohort(const struct view_image *image, const struct flow *flow,
+			  struct explanation *out)
 {
 	uint8_t pinned = image->view.pins_count ? pinned_cohort(image, flow) : PIN_NONE;
 
@@ -139,9 +143,9 @@ void decide(const struct view_image *image, struct siphash_key secret, const str
 {
 	struct siphash_state state = siphash_begin(secret);
 
-	*out = (struct explanation){ .has_service = 1, .path = PATH_CURRENT };
-	out->token = image->view.flags & VIEW_KEY_FLOW ? flow_token(state, flow) :
-							 source_token(&image->view, state, flow);
+	*out = (struct explanation){.has_service = 1, .path = PATH_CURRENT};
+	out->token = image->view.flags & VIEW_KEY_FLOW ? flow_token(state, flow)
+						       : source_token(&image->view, state, flow);
 	out->hash = client_hash(out->token, image->view.salt64);
 	out->holdout_hash = client_hash(out->token, HOLDOUT_SALT64);
 	out->flow = flow_of(&image->view, flow);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The kernel's decision, from a compiled image, in user space: for `explain -f`, with nothing loaded. The parts that
- * decide are the same headers; tests hold the two against each other and against an independent reference.
+ * The kernel's decision, from a compiled image, in user space: for `explain -f`, with nothing
+ * loaded. The parts that decide are the same headers; tests hold the two against each other and
+ * against an independent reference.
  */
 #ifndef XDP_CANARY_DECIDE_H
 #define XDP_CANARY_DECIDE_H
@@ -11,12 +12,14 @@
 /* A flow towards a VIP. Ports in host order. */
 struct flow {
 	struct address source, destination;
-	/* An IPv4 client that comes in an IPv6 packet (::ffff:a.b.c.d): the destination's family tells. */
+	/* An IPv4 client that comes in an IPv6 packet (::ffff:a.b.c.d): the destination's family
+	 * tells. */
 	uint16_t source_port, destination_port;
 	uint8_t protocol;
 };
 
-/* Fills what the stages client, cohort and backend do; reason is the decision's or NO_BACKEND or NOT_ENFORCED. */
+/* Fills what the stages client, cohort and backend do; reason is the decision's or NO_BACKEND or
+ * NOT_ENFORCED. */
 void decide(const struct view_image *image, struct siphash_key secret, const struct flow *flow,
 	    struct explanation *out);
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A sweep over the pins in the order of their starts, wider ones first: prefixes nest or are apart, so the ones
- * that are open form a stack, and every start or end of one begins a range of the innermost that is open.
+ * A sweep over the pins in the order of their starts, wider ones first: prefixes nest or are apart,
+ * so the ones that are open form a stack, and every start or end of one begins a range of the
+ * innermost that is open.
  */
 #include "policy/pin_ranges.h"
 
@@ -21,19 +22,21 @@ struct span {
 struct builder {
 	struct pin_range *ranges;
 	size_t count;
-	struct span stack[130]; /* prefixes of one another: at most one of each length, and the root */
+	struct span
+		stack[130]; /* prefixes of one another: at most one of each length, and the root */
 	size_t depth;
 };
 
 static struct span span_of(const struct pin *pin)
 {
 	unsigned int length = pin->client.length + (pin->client.address.family == 4 ? 96 : 0);
-	struct span span = { .pin = *pin };
+	struct span span = {.pin = *pin};
 	uint64_t high, low;
 
 	address_words(&pin->client.address, &high, &low);
 	span.first = (address128)high << 64 | low;
-	span.last = length ? (span.first | (((address128)1 << (128 - length)) - 1)) : ~(address128)0;
+	span.last =
+		length ? (span.first | (((address128)1 << (128 - length)) - 1)) : ~(address128)0;
 	return span;
 }
 
@@ -84,10 +87,10 @@ static void close_until(struct builder *builder, address128 first)
 
 static void sweep(struct builder *builder, const struct span *spans, size_t count)
 {
-	const struct pin none = { .cohort = PIN_NONE, .expires = PIN_FOREVER };
+	const struct pin none = {.cohort = PIN_NONE, .expires = PIN_FOREVER};
 	size_t i;
 
-	builder->stack[builder->depth++] = (struct span){ .last = ~(address128)0, .pin = none };
+	builder->stack[builder->depth++] = (struct span){.last = ~(address128)0, .pin = none};
 	begin_range(builder, 0, &none);
 	for (i = 0; i < count; i++) {
 		if (i + 1 < count && same_prefix(&spans[i], &spans[i + 1]))
@@ -108,11 +111,12 @@ int pin_ranges_build(const struct pin *pins, size_t count, struct pin_range **ou
 {
 	/* Where IPv4 lives no IPv6 prefix reaches: a pin to nothing of its own. */
 	const struct pin ipv4 = {
-		.client = { .address = { .family = 6, .bytes = { [10] = 0xff, [11] = 0xff } }, .length = 96 },
+		.client = {.address = {.family = 6, .bytes = {[10] = 0xff, [11] = 0xff}},
+			   .length = 96},
 		.cohort = PIN_NONE,
 		.expires = PIN_FOREVER,
 	};
-	struct builder builder = { 0 };
+	struct builder builder = {0};
 	struct span *spans;
 	size_t i;
 

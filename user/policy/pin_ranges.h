@@ -17,8 +17,8 @@ struct pin {
 };
 
 /*
- * At most 2 * @count + 3 ranges, *@out malloc()ed, neighbours of the same kind merged; none for no pins. IPv4
- * clients are in none of IPv6's prefixes. 0 or -ENOMEM.
+ * At most 2 * @count + 3 ranges, *@out malloc()ed, neighbours of the same kind merged; none for no
+ * pins. IPv4 clients are in none of IPv6's prefixes. 0 or -ENOMEM.
  */
 int pin_ranges_build(const struct pin *pins, size_t count, struct pin_range **out, size_t *ranges);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Desired state as the configuration gives it: what `version: 1` means, with every default filled in. Made by
- * user/config, stored as a revision, compiled by user/policy/compile.c. Nothing here is live state.
+ * Desired state as the configuration gives it: what `version: 1` means, with every default filled
+ * in. Made by user/config, stored as a revision, compiled by user/policy/compile.c. Nothing here is
+ * live state.
  */
 #ifndef XDP_CANARY_POLICY_H
 #define XDP_CANARY_POLICY_H
@@ -42,7 +43,7 @@ struct backend {
 struct cohort {
 	char name[NAME_SIZE];
 	char *version;
-	bool has_slot; /* slot_ppm is not the default, floor(10^6 / canaries) */
+	bool has_slot;			   /* slot_ppm is not the default, floor(10^6 / canaries) */
 	uint32_t slot_start_ppm, slot_ppm; /* of a canary */
 	struct backend *backends;
 	size_t backends_count;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A power of two makes every odd skip coprime to the number of slots, so each permutation visits all of them (the
- * paper takes a prime). Quotas are the weights' by largest remainder (Hamilton's method). Turns are taken by
- * credit: a member of the greatest weight takes a slot every round, the others in proportion, until each has
- * its quota.
+ * A power of two makes every odd skip coprime to the number of slots, so each permutation visits
+ * all of them (the paper takes a prime). Quotas are the weights' by largest remainder (Hamilton's
+ * method). Turns are taken by credit: a member of the greatest weight takes a slot every round, the
+ * others in proportion, until each has its quota.
  */
 #include "policy/ring.h"
 
@@ -54,7 +54,7 @@ static void begin_turn(struct turn *turn, const struct ring_member *member, uint
 	memcpy(identity, member->address.bytes, length);
 	identity[length] = member->port >> 8;
 	identity[length + 1] = member->port & 0xff;
-	hash = siphash13((struct siphash_key){ 0 }, identity, length + 2);
+	hash = siphash13((struct siphash_key){0}, identity, length + 2);
 	*turn = (struct turn){
 		.member = member,
 		.next = (hash >> 32) & (size - 1),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A VIP goes into the bucket of its hash, or, where that is full, into the next one, which the first bucket's cell 0
- * then says. Where both are full, or two IPv6 VIPs that one lookup sees share a tag, another seed is tried.
+ * A VIP goes into the bucket of its hash, or, where that is full, into the next one, which the
+ * first bucket's cell 0 then says. Where both are full, or two IPv6 VIPs that one lookup sees share
+ * a tag, another seed is tried.
  */
 #include "policy/vip_table.h"
 
@@ -10,7 +11,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define SEEDS 256
+#define SEEDS	    256
 #define BUCKETS_MIN 8
 
 uint32_t vip_table_buckets(uint32_t vips)

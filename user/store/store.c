@@ -23,10 +23,10 @@
 #include <unistd.h>
 
 /*
- * How long SQLite's own short locks are waited for (recovery after a crash, a checkpoint): by a writer no longer than
- * it waits for the lock, but for what passes by itself.
+ * How long SQLite's own short locks are waited for (recovery after a crash, a checkpoint): by a
+ * writer no longer than it waits for the lock, but for what passes by itself.
  */
-#define BUSY_MS 5000
+#define BUSY_MS	      5000
 #define BUSY_LEAST_MS 200
 
 static int database_path(const struct store *store, char path[PATH_MAX], struct errors *errors)
@@ -172,7 +172,8 @@ static int open_for_writing(struct store *store, uint64_t wait_ms, struct errors
 	if (!error)
 		error = open_database(store, path, SQLITE_OPEN_READWRITE, errors);
 	if (!error && wait_ms < BUSY_MS)
-		sqlite3_busy_timeout(store->database, wait_ms > BUSY_LEAST_MS ? wait_ms : BUSY_LEAST_MS);
+		sqlite3_busy_timeout(store->database,
+				     wait_ms > BUSY_LEAST_MS ? wait_ms : BUSY_LEAST_MS);
 	if (error)
 		return error;
 	schema = schema_check(store, errors);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The state of a box in one SQLite file, STATE/state.db: revisions of the desired state, what operators have
- * changed live, which numbers the kernel's tables give to names, and who did what, when and why.
+ * The state of a box in one SQLite file, STATE/state.db: revisions of the desired state, what
+ * operators have changed live, which numbers the kernel's tables give to names, and who did what,
+ * when and why.
  *
- * Writers hold the one lock (STATE/lock, flock) and one transaction; readers need neither. The order of a
- * write is: compile, fill a free view, store_commit(), publish, store_published(). After a crash in between,
- * the next writer sees services whose published epoch is behind and finishes them.
+ * Writers hold the one lock (STATE/lock, flock) and one transaction; readers need neither. The
+ * order of a write is: compile, fill a free view, store_commit(), publish, store_published(). After
+ * a crash in between, the next writer sees services whose published epoch is behind and finishes
+ * them.
  */
 #ifndef XDP_CANARY_STORE_H
 #define XDP_CANARY_STORE_H
@@ -28,21 +30,22 @@ struct actor {
 /* ---- opening ---- */
 
 /*
- * For reading; -ENOENT without an error where there is no state yet. Never creates a state. A handle
- * sees one moment, that of its opening, until it is closed: who wants to see changes opens anew,
- * which is cheap.
+ * For reading; -ENOENT without an error where there is no state yet. Never creates a state. A
+ * handle sees one moment, that of its opening, until it is closed: who wants to see changes opens
+ * anew, which is cheap.
  */
 int store_open_read(const char *directory, struct store **out, struct errors *errors);
 /*
- * For writing: makes the directory (0750) and file, takes the lock (waits up to @wait_ms; then -EBUSY
- * with an error that names the holder's pid and command), begins a transaction. store_close() without
- * a commit takes all back. What is changed after a commit is a transaction of its own, with a commit
- * of its own.
+ * For writing: makes the directory (0750) and file, takes the lock (waits up to @wait_ms; then
+ * -EBUSY with an error that names the holder's pid and command), begins a transaction.
+ * store_close() without a commit takes all back. What is changed after a commit is a transaction of
+ * its own, with a commit of its own.
  */
-int store_open_write(const char *directory, uint64_t wait_ms, const struct actor *actor, struct store **out,
-		     struct errors *errors);
-int store_commit(struct store *store, struct errors *errors); /* the lock is kept until store_close() */
-void store_close(struct store *store);			       /* NULL is allowed */
+int store_open_write(const char *directory, uint64_t wait_ms, const struct actor *actor,
+		     struct store **out, struct errors *errors);
+int store_commit(struct store *store,
+		 struct errors *errors); /* the lock is kept until store_close() */
+void store_close(struct store *store);	 /* NULL is allowed */
 
 /* ---- revisions: whole desired states, canonical YAML ---- */
 
@@ -54,12 +57,15 @@ struct revision {
 };
 
 /* @number 0: the last one. -ENOENT without an error where there is none. */
-int store_revision(struct store *store, uint64_t number, struct revision *out, struct errors *errors);
+int store_revision(struct store *store, uint64_t number, struct revision *out,
+		   struct errors *errors);
 void revision_release(struct revision *revision);
 /* Appends one and returns its number in *@number. */
-int store_add_revision(struct store *store, const char *config, uint64_t *number, struct errors *errors);
+int store_add_revision(struct store *store, const char *config, uint64_t *number,
+		       struct errors *errors);
 /* Newest first; limit 0: all. */
-int store_history(struct store *store, uint64_t limit, struct revision **out, size_t *count, struct errors *errors);
+int store_history(struct store *store, uint64_t limit, struct revision **out, size_t *count,
+		  struct errors *errors);
 void history_release(struct revision *revisions, size_t count);
 
 /* ---- live state: what commands changed, by names ---- */
@@ -112,26 +118,30 @@ struct live {
 /* Each list in the order of its names. */
 int store_live(struct store *store, struct live *out, struct errors *errors);
 void live_release(struct live *live);
-const struct live_share *live_share_of(const struct live *live, const char *service, const char *rule,
-				       const char *cohort);
+const struct live_share *live_share_of(const struct live *live, const char *service,
+				       const char *rule, const char *cohort);
 struct live_service *live_service_of(const struct live *live, const char *service);
 
-int store_set_share(struct store *store, const char *service, const char *rule, const char *cohort, uint32_t ppm,
-		    struct errors *errors);
+int store_set_share(struct store *store, const char *service, const char *rule, const char *cohort,
+		    uint32_t ppm, struct errors *errors);
 /* NULL stands for every rule or cohort. *@dropped (may be NULL) is how many there were. */
-int store_drop_shares(struct store *store, const char *service, const char *rule, const char *cohort,
-		      size_t *dropped, struct errors *errors);
+int store_drop_shares(struct store *store, const char *service, const char *rule,
+		      const char *cohort, size_t *dropped, struct errors *errors);
 /* Replaces a pin of the same client. Its time and who are the writer's, whatever @pin says. */
 int store_set_pin(struct store *store, const struct live_pin *pin, struct errors *errors);
 /* -ENOENT without an error where there is none. */
-int store_drop_pin(struct store *store, const char *service, const struct prefix *client, struct errors *errors);
+int store_drop_pin(struct store *store, const char *service, const struct prefix *client,
+		   struct errors *errors);
 /* @cohort NULL: every cohort's. */
-int store_drop_pins(struct store *store, const char *service, const char *cohort, struct errors *errors);
+int store_drop_pins(struct store *store, const char *service, const char *cohort,
+		    struct errors *errors);
 /* -ENOENT with an error where there is no such service. */
-int store_set_latch(struct store *store, const char *service, enum latch latch, struct errors *errors);
+int store_set_latch(struct store *store, const char *service, enum latch latch,
+		    struct errors *errors);
 /*
- * Adds the service with a free slot below @limit where it is new; -ENOSPC with an error when full. @is_busy (may be
- * NULL) tells of slots that are not to be given yet, for packets still reach who had them.
+ * Adds the service with a free slot below @limit where it is new; -ENOSPC with an error when full.
+ * @is_busy (may be NULL) tells of slots that are not to be given yet, for packets still reach who
+ * had them.
  */
 int store_add_service(struct store *store, const char *service, uint32_t limit,
 		      bool (*is_busy)(uint32_t slot, const void *data), const void *data,
@@ -149,28 +159,32 @@ int store_set_detached(struct store *store, bool detached, struct errors *errors
 /* ---- numbers: which index of a kernel table belongs to a name ---- */
 
 /*
- * Kinds of numbers. A name keeps its number as long as it is kept; store_number() gives a new name the
- * lowest free number below @limit (of its @scope), aligned to nothing; -ENOSPC with an error when full.
+ * Kinds of numbers. A name keeps its number as long as it is kept; store_number() gives a new name
+ * the lowest free number below @limit (of its @scope), aligned to nothing; -ENOSPC with an error
+ * when full.
  */
 enum number_kind {
-	NUMBER_RULE_GROUP,	/* scope "", name SERVICE/RULE: groups of LANES_MAX rule counters */
-	NUMBER_LANE,		/* scope SERVICE, name COHORT: its lane in those groups, below LANES_MAX */
-	NUMBER_BACKEND,		/* scope SERVICE, name ADDRESS: the service's own backend number */
+	NUMBER_RULE_GROUP, /* scope "", name SERVICE/RULE: groups of LANES_MAX rule counters */
+	NUMBER_LANE,	/* scope SERVICE, name COHORT: its lane in those groups, below LANES_MAX */
+	NUMBER_BACKEND, /* scope SERVICE, name ADDRESS: the service's own backend number */
 	NUMBER_BACKEND_COUNTER, /* scope "", name SERVICE/ADDRESS */
 };
 
-/* *@is_new (may be NULL) tells that the number was given just now: its counters must be zeroed first. */
-int store_number(struct store *store, enum number_kind kind, const char *scope, const char *name, uint32_t limit,
-		 uint32_t *number, bool *is_new, struct errors *errors);
+/* *@is_new (may be NULL) tells that the number was given just now: its counters must be zeroed
+ * first. */
+int store_number(struct store *store, enum number_kind kind, const char *scope, const char *name,
+		 uint32_t limit, uint32_t *number, bool *is_new, struct errors *errors);
 /* -ENOENT without an error: not numbered. */
-int store_find_number(struct store *store, enum number_kind kind, const char *scope, const char *name,
-		      uint32_t *number, struct errors *errors);
+int store_find_number(struct store *store, enum number_kind kind, const char *scope,
+		      const char *name, uint32_t *number, struct errors *errors);
 /*
- * Gives back every number of the scope (with @scope "": of names that start with @prefix) whose name
+ * Gives back every number of the scope (with @scope "": of names that start with @prefix) whose
+ * name
  * @keep refuses. @prefix NULL: any name; @keep NULL: refuses all. @keep may read the store.
  */
-int store_free_numbers(struct store *store, enum number_kind kind, const char *scope, const char *prefix,
-		       bool (*keep)(const char *name, void *data), void *data, struct errors *errors);
+int store_free_numbers(struct store *store, enum number_kind kind, const char *scope,
+		       const char *prefix, bool (*keep)(const char *name, void *data), void *data,
+		       struct errors *errors);
 
 /* ---- notes: small texts by key, for whoever runs next ---- */
 
@@ -182,7 +196,8 @@ int store_note(struct store *store, const char *key, char **out, struct errors *
 
 struct audit_entry {
 	uint64_t id, time_ns, revision;
-	char *by, *command, *service, *before, *after, *reason; /* service "": of the box; before, after: JSON text */
+	char *by, *command, *service, *before, *after,
+		*reason; /* service "": of the box; before, after: JSON text */
 };
 
 /*
@@ -193,8 +208,8 @@ struct audit_entry {
 int store_audit(struct store *store, const char *service, const char *before, const char *after,
 		struct errors *errors);
 /* Oldest first; @service NULL: all; @since_ns 0: all. */
-int store_read_audit(struct store *store, const char *service, uint64_t since_ns, struct audit_entry **out,
-		     size_t *count, struct errors *errors);
+int store_read_audit(struct store *store, const char *service, uint64_t since_ns,
+		     struct audit_entry **out, size_t *count, struct errors *errors);
 void audit_release(struct audit_entry *entries, size_t count);
 
 #endif

@@ -9,7 +9,8 @@
 
 #define ADDRESS_TEXT_SIZE 64 /* "[ffff:...]:65535/tcp" and any prefix fit */
 
-/* family 0: unset. IPv4 in the first four bytes, the rest zero; network order. An IPv4-mapped one is IPv4. */
+/* family 0: unset. IPv4 in the first four bytes, the rest zero; network order. An IPv4-mapped one
+ * is IPv4. */
 struct address {
 	uint8_t family; /* 4, 6 or 0 */
 	uint8_t bytes[16];
@@ -32,10 +33,13 @@ const char *prefix_format(const struct prefix *prefix, char out[ADDRESS_TEXT_SIZ
 
 bool address_equal(const struct address *a, const struct address *b);
 bool prefix_equal(const struct prefix *a, const struct prefix *b);
-int address_compare(const struct address *a, const struct address *b); /* IPv4 first, then by bytes */
+int address_compare(const struct address *a,
+		    const struct address *b); /* IPv4 first, then by bytes */
 
-/* @prefix shortened to at most @length4 or @length6 bits, its low bits cleared: a client as a service sees it. */
-struct prefix prefix_shorten(const struct prefix *prefix, unsigned int length4, unsigned int length6);
+/* @prefix shortened to at most @length4 or @length6 bits, its low bits cleared: a client as a
+ * service sees it. */
+struct prefix prefix_shorten(const struct prefix *prefix, unsigned int length4,
+			     unsigned int length6);
 
 /* The two host-order halves in the 128-bit space where IPv4 is at ::ffff:0:0/96. */
 void address_words(const struct address *address, uint64_t *high, uint64_t *low);

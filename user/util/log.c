@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Lines with a priority in front, as sd-daemon(3) has them: the journal takes it off, stderr goes without. */
+/* Lines with a priority in front, as sd-daemon(3) has them: the journal takes it off, stderr goes
+ * without. */
 #include "util/log.h"
 
 #include <stdarg.h>

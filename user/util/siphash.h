@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* SipHash-1-3 of bytes of any length, for salts, names and digests: the packet path hashes whole words. */
+/* SipHash-1-3 of bytes of any length, for salts, names and digests: the packet path hashes whole
+ * words. */
 #ifndef XDP_CANARY_SIPHASH_H
 #define XDP_CANARY_SIPHASH_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Values as the contract writes them: percents, durations, sizes, names, times. Pure. Every parser takes the
- * whole text or nothing, and numbers are decimal: 010, 0x10, 10abc, " 10" are errors.
+ * Values as the contract writes them: percents, durations, sizes, names, times. Pure. Every parser
+ * takes the whole text or nothing, and numbers are decimal: 010, 0x10, 10abc, " 10" are errors.
  */
 #ifndef XDP_CANARY_TEXT_H
 #define XDP_CANARY_TEXT_H
@@ -15,7 +15,8 @@
 
 /* Decimal integer without sign, leading zero or space, in [minimum, maximum]. */
 int text_integer(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *out);
-/* "5%", "0.01%", "100ppm", "5" (a bare number is a percentage): 0 to 1000000 ppm; finer than 1 ppm: -ERANGE. */
+/* "5%", "0.01%", "100ppm", "5" (a bare number is a percentage): 0 to 1000000 ppm; finer than 1 ppm:
+ * -ERANGE. */
 int text_percent(const char *text, uint32_t *ppm);
 /* "30s", "1h30m", units ms s m h d w, each at most once, greatest first. In milliseconds. */
 int text_duration(const char *text, uint64_t *milliseconds);
@@ -23,7 +24,8 @@ int text_duration(const char *text, uint64_t *milliseconds);
 int text_size(const char *text, uint64_t *out);
 /* [a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])? */
 bool text_is_name(const char *text);
-/* RFC 3339 ("2030-01-02T03:04:05Z", with offset too), or "-15m" before @now. Nanoseconds since 1970, to 2262. */
+/* RFC 3339 ("2030-01-02T03:04:05Z", with offset too), or "-15m" before @now. Nanoseconds since
+ * 1970, to 2262. */
 int text_time(const char *text, uint64_t now_ns, uint64_t *ns);
 
 #define TEXT_VALUE_SIZE 48
@@ -42,8 +44,8 @@ uint64_t time_now_ns(void); /* CLOCK_REALTIME */
 const char *text_nearest(const char *text, const char *const *words, size_t count);
 
 /*
- * A malloc()ed copy that is one line of valid UTF-8, for messages, JSON and logs: control characters and bytes
- * that are no UTF-8 become \xNN. NULL without memory.
+ * A malloc()ed copy that is one line of valid UTF-8, for messages, JSON and logs: control
+ * characters and bytes that are no UTF-8 become \xNN. NULL without memory.
  */
 char *text_printable(const char *text);
 
