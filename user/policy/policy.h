@@ -16,8 +16,9 @@
 #include <stdint.h>
 
 enum interface_mode { MODE_NATIVE, MODE_GENERIC, MODE_AUTO };
-enum client_key { CLIENT_KEY_SOURCE, CLIENT_KEY_FLOW };
+enum client_key { CLIENT_KEY_SOURCE, CLIENT_KEY_FLOW, CLIENT_KEY_QUIC, CLIENT_KEY_PAYLOAD };
 enum balance { BALANCE_FLOW, BALANCE_CLIENT };
+enum on_rollback { ON_ROLLBACK_CUT, ON_ROLLBACK_DRAIN };
 
 struct interface {
 	char name[16];
@@ -38,6 +39,24 @@ struct backend {
 	uint8_t mac[6];	    /* static next hop */
 	struct address via; /* family 0: none */
 	char interface[16]; /* "": by the route */
+	bool has_server_id;
+	uint8_t server_id_length; /* bytes, 1 to 8 */
+	uint64_t server_id;	  /* of client key quic: its bytes, the first one the highest */
+};
+
+/* What a service with client key `quic` or `payload` reads of a datagram. */
+struct client_id {
+	uint8_t quic_cid_length;       /* of the connection ids that servers issue, 1 to 20 */
+	uint8_t quic_server_id_offset; /* in them, 0 to 19 */
+	uint8_t quic_server_id_length; /* 1 to 8 */
+	uint16_t payload_offset;       /* after the UDP header, 0 to 1400 */
+	uint8_t payload_length;	       /* 1 to 16 */
+};
+
+struct affinity {
+	uint64_t drain_ns;     /* 1 s to 30 d */
+	uint64_t udp_drain_ns; /* 1 s to 1 h */
+	enum on_rollback on_rollback;
 };
 
 struct cohort {
@@ -65,11 +84,13 @@ struct service {
 	char *salt; /* NULL: NAME/RELEASE */
 	enum client_key client_key;
 	uint8_t prefix4, prefix6;
+	struct client_id client_id;
 	uint32_t holdout_ppm;
 	enum balance balance;
 	enum steer_method steer;
 	struct address encap_source4, encap_source6; /* family 0: the interface's */
 	uint8_t encap_ttl;
+	struct affinity affinity;
 	struct cohort cohorts[COHORTS_MAX];
 	size_t cohorts_count;
 	struct rule rules[RULES_MAX];
@@ -78,6 +99,7 @@ struct service {
 
 struct limits {
 	uint32_t services, vips, backends;
+	uint32_t transition_flows; /* entries of the transition table, 8 bytes each */
 };
 
 struct policy {
