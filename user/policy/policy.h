@@ -54,8 +54,8 @@ struct client_id {
 };
 
 struct affinity {
-	uint64_t drain_ns;     /* 1 s to 30 d */
-	uint64_t udp_drain_ns; /* 1 s to 1 h */
+	uint64_t drain_ms;     /* 1 s to 30 d */
+	uint64_t udp_drain_ms; /* 1 s to 1 h */
 	enum on_rollback on_rollback;
 };
 
