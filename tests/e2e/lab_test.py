@@ -40,6 +40,12 @@ def bytes_of(mac: str) -> str:
     return ",".join("0x" + part for part in mac.split(":"))
 
 
+def heed_signals():
+    """In a child: what a shell or nohup ignores is inherited, and would not end it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @unittest.skipIf(labs.missing_requirements(), labs.missing_requirements())
 class LabTest(unittest.TestCase):
     def setUp(self):
@@ -233,7 +239,8 @@ class LabTest(unittest.TestCase):
                   "with Lab(backends=1) as lab:\n"
                   " lab.start_nginx('b1'); print('stands', flush=True); time.sleep(60)\n")
         process = subprocess.Popen([sys.executable, "-c", script], cwd=HERE, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                   preexec_fn=heed_signals)
         self.addCleanup(process.stdout.close)
         self.assertEqual(process.stdout.readline(), "stands\n")
         return process
