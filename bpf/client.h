@@ -3,17 +3,17 @@
 #ifndef XDP_CANARY_CLIENT_H
 #define XDP_CANARY_CLIENT_H
 
-#include "packet.h"
+#include "datagram.h"
 
 /* An IPv6 source that is IPv4-mapped is the IPv4 client. */
-static __always_inline int is_ipv4_client(const struct packet *p, __be32 *source)
+static __always_inline int is_ipv4_client(const struct headers *h, __be32 *source)
 {
-	if (p->headers.family == 4) {
-		*source = p->headers.source4;
+	if (h->family == 4) {
+		*source = h->source4;
 		return 1;
 	}
-	*source = p->headers.source6.low >> 32;
-	return !p->headers.source6.high && (__u32)p->headers.source6.low == bpf_htonl(0xffff);
+	*source = h->source6.low >> 32;
+	return !h->source6.high && (__u32)h->source6.low == bpf_htonl(0xffff);
 }
 
 /*
@@ -21,10 +21,25 @@ static __always_inline int is_ipv4_client(const struct packet *p, __be32 *source
  * which the CPU predicts: so it hashes while the view is still being looked up, 10 ns that would
  * else be waited for.
  */
-static __always_inline __be32 mask_address4(const struct packet *p, __be32 address)
+struct masks {
+	__be32 mask4;
+	__u8 has_mask4;
+	__u8 prefix6;
+};
+
+static __always_inline struct masks view_masks(const struct view *view)
 {
-	if (p->view->flags & VIEW_MASK4)
-		address &= p->view->mask4;
+	return (struct masks){
+		.mask4 = view->mask4,
+		.has_mask4 = !!(view->flags & VIEW_MASK4),
+		.prefix6 = view->prefix6,
+	};
+}
+
+static __always_inline __be32 mask_address4(struct masks masks, __be32 address)
+{
+	if (masks.has_mask4)
+		address &= masks.mask4;
 	return address;
 }
 
@@ -41,42 +56,93 @@ static __always_inline struct raw_address6 mask_address6(struct raw_address6 add
 	return address;
 }
 
-static __always_inline __u64 source_token(const struct packet *p, struct siphash_state state)
+static __always_inline __u64 source_token(const struct headers *h, struct siphash_state state,
+					  struct masks masks)
 {
 	struct raw_address6 address;
 	__be32 address4;
 
-	if (is_ipv4_client(p, &address4))
-		return siphash_end(&state, mask_address4(p, address4), 4);
-	address = mask_address6(p->headers.source6, p->view->prefix6);
+	if (is_ipv4_client(h, &address4))
+		return siphash_end(&state, mask_address4(masks, address4), 4);
+	address = mask_address6(h->source6, masks.prefix6);
 	siphash_word(&state, address.high);
 	siphash_word(&state, address.low);
 	return siphash_end(&state, 0, 16);
 }
 
 /* Source, destination, source port, destination port, protocol: 13 or 37 bytes. */
-static __always_inline __u64 flow_token(const struct packet *p, struct siphash_state state)
+static __always_inline __u64 flow_token(const struct headers *h, struct siphash_state state)
 {
-	__u64 rest = p->headers.source_port | (__u64)p->headers.destination_port << 16 |
-		     (__u64)p->headers.protocol << 32;
+	__u64 rest = h->source_port | (__u64)h->destination_port << 16 | (__u64)h->protocol << 32;
 
-	if (p->headers.family == 4) {
-		siphash_word(&state, p->headers.source4 | (__u64)p->headers.destination4 << 32);
+	if (h->family == 4) {
+		siphash_word(&state, h->source4 | (__u64)h->destination4 << 32);
 		return siphash_end(&state, rest, 13);
 	}
-	siphash_word(&state, p->headers.source6.high);
-	siphash_word(&state, p->headers.source6.low);
-	siphash_word(&state, p->headers.destination6.high);
-	siphash_word(&state, p->headers.destination6.low);
+	siphash_word(&state, h->source6.high);
+	siphash_word(&state, h->source6.low);
+	siphash_word(&state, h->destination6.high);
+	siphash_word(&state, h->destination6.low);
 	return siphash_end(&state, rest, 37);
+}
+
+static __always_inline struct siphash_state keyed_state(void)
+{
+	struct siphash_key key = {.k0 = secret.k0, .k1 = secret.k1};
+
+	return siphash_begin(key);
+}
+
+/* By more than the source address; token 0: it is to stand in. */
+static __always_inline void identify_by_packet(struct packet *p, struct siphash_state state)
+{
+	if (p->view->flags & VIEW_KEY_PAYLOAD) {
+		p->token = payload_token(p->ctx, &p->headers, p->view->payload);
+		if (!p->token && p->headers.protocol == IPPROTO_UDP)
+			p->notes |= FALLBACK_PAYLOAD;
+	} else {
+		p->token = flow_token(&p->headers, state);
+	}
 }
 
 static __always_inline void identify_client(struct packet *p)
 {
-	struct siphash_key key = {.k0 = secret.k0, .k1 = secret.k1};
-	struct siphash_state state = siphash_begin(key);
+	struct siphash_state state = keyed_state();
+	__u16 flags = p->view->flags;
 
-	p->token = p->view->flags & VIEW_KEY_FLOW ? flow_token(p, state) : source_token(p, state);
+	p->notes = NOTES_NONE;
+	if (p->headers.protocol == IPPROTO_TCP)
+		p->notes |=
+			(p->headers.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN ? FLOW_STARTS : 0;
+	else
+		read_datagram(p);
+	if (flags & (VIEW_KEY_PAYLOAD | VIEW_KEY_FLOW)) {
+		identify_by_packet(p, state);
+		if (p->token)
+			return;
+	}
+	p->token = source_token(&p->headers, state, view_masks(p->view));
+}
+
+/* The token that the client had before the era began, where the client key was another. */
+static __always_inline __u64 origin_token(struct xdp_md *ctx, const struct headers *h,
+					  const struct view *view)
+{
+	struct siphash_state state = keyed_state();
+	struct masks masks = {
+		.mask4 = view->origin_mask4,
+		.prefix6 = view->origin_prefix6,
+		.has_mask4 = 1,
+	};
+	__u64 token = 0;
+
+	if (view->origin_flags & VIEW_KEY_PAYLOAD)
+		token = payload_token(ctx, h, view->origin_payload);
+	if (token)
+		return token;
+	if (view->origin_flags & VIEW_KEY_FLOW)
+		return flow_token(h, state);
+	return source_token(h, state, masks);
 }
 
 #endif

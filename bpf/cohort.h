@@ -33,14 +33,14 @@ __noinline __u32 search_pins(__u32 base, __u32 count, __u64 high, __u64 low)
 }
 
 /* The cohort that the client's source address is pinned to, or PIN_NONE. */
-static __always_inline __u8 pinned_cohort(const struct packet *p)
+static __always_inline __u8 pinned_cohort(struct packet *p)
 {
 	struct pin_range *range;
 	__u64 high = 0, low;
 	__be32 address4;
 
-	if (is_ipv4_client(p, &address4)) {
-		low = IPV4_MAPPED | bpf_ntohl(mask_address4(p, address4));
+	if (is_ipv4_client(&p->headers, &address4)) {
+		low = IPV4_MAPPED | bpf_ntohl(mask_address4(view_masks(p->view), address4));
 	} else {
 		struct raw_address6 address = mask_address6(p->headers.source6, p->view->prefix6);
 
@@ -48,7 +48,13 @@ static __always_inline __u8 pinned_cohort(const struct packet *p)
 		low = bpf_be64_to_cpu(address.low);
 	}
 	range = lookup(pins, search_pins(p->view->pins, p->view->pins_count, high, low));
-	if (!range || range->cohort >= COHORTS_MAX)
+	if (!range)
+		return PIN_NONE;
+	p->notes &= ~(0xffULL << NOTE_PIN_SHIFT);
+	p->notes |= (__u64)range->origin << NOTE_PIN_SHIFT;
+	if (range->changed)
+		p->notes |= PIN_CHANGED | DISPUTED;
+	if (range->cohort >= COHORTS_MAX)
 		return PIN_NONE;
 	if (range->expires != PIN_FOREVER && bpf_ktime_get_ns() >= range->expires)
 		return PIN_NONE;
@@ -63,20 +69,20 @@ static __always_inline void decide_without_rule(struct packet *p, __u8 cohort, e
 
 static __always_inline void decide_cohort(struct packet *p)
 {
+	__u8 pinned = PIN_NONE;
+
 	p->rule = RULE_NONE;
-	p->path = PATH_CURRENT;
 	p->hash = client_hash(p->token, p->view->salt64);
+	if (p->view->flags & VIEW_PINS) /* of a killed service, too: its flows' origin */
+		pinned = pinned_cohort(p);
 	if (p->killed) {
+		p->notes |= DISPUTED;
 		decide_without_rule(p, 0, REASON_KILLED);
 		return;
 	}
-	if (p->view->flags & VIEW_PINS) {
-		__u8 cohort = pinned_cohort(p);
-
-		if (cohort != PIN_NONE) {
-			decide_without_rule(p, cohort, REASON_OVERRIDE);
-			return;
-		}
+	if (pinned != PIN_NONE) {
+		decide_without_rule(p, pinned, REASON_OVERRIDE);
+		return;
 	}
 	if (p->view->holdout && client_hash(p->token, HOLDOUT_SALT64) < p->view->holdout) {
 		decide_without_rule(p, 0, REASON_HOLDOUT);
@@ -90,6 +96,8 @@ static __always_inline void decide_cohort(struct packet *p)
 	p->rule = p->view->default_rule;
 	p->decision = p->view_rule->reason;
 	p->cohort = rule_cohort(p->view_rule, p->hash);
+	if ((p->view->flags & VIEW_TRANSITION) && rule_disputes(p->view_rule, p->hash))
+		p->notes |= DISPUTED;
 }
 
 #endif

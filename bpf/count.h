@@ -9,11 +9,6 @@
 
 #include "packet.h"
 
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_ACK 0x10
-
 static __always_inline int count_seen(struct packet *p)
 {
 	p->interface = lookup(interface_counters, interface_slot);
@@ -34,23 +29,44 @@ static __always_inline void count_reason(struct packet *p, enum reason reason)
 		p->interface->reasons[index]++;
 }
 
-static __always_inline void count_flags(struct rule_counter *counter, __u8 flags)
+static __always_inline void count_flags(struct rule_counter *counter, const struct packet *p)
 {
-	if (!(flags & (TCP_SYN | TCP_FIN | TCP_RST)))
-		return;
-	if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+	if ((p->notes & (FLOW_STARTS | EARLY_DATA)) == FLOW_STARTS)
 		counter->syns++;
-	if (flags & TCP_FIN)
+	if (!(p->headers.tcp_flags & (TCP_FIN | TCP_RST)))
+		return;
+	if (p->headers.tcp_flags & TCP_FIN)
 		counter->fins++;
-	if (flags & TCP_RST)
+	if (p->headers.tcp_flags & TCP_RST)
 		counter->rsts++;
+}
+
+/* What few packets have: another path than the current one, or no client key of their own. */
+static __always_inline void count_affinity(const struct packet *p)
+{
+	struct affinity_counter *counter;
+	__u32 path = p->path;
+
+	if (!(p->path | (p->notes & (EVICTED | FALLBACK_QUIC | FALLBACK_PAYLOAD))))
+		return;
+	counter = lookup(affinity_counters, p->service);
+	if (!counter)
+		return;
+	asm volatile("" : "+r"(path));
+	if (path && path < PATHS)
+		counter->paths[path]++;
+	if (p->notes & EVICTED)
+		counter->evicted++;
+	if (p->notes & FALLBACK_QUIC)
+		counter->fallback_quic++;
+	if (p->notes & FALLBACK_PAYLOAD)
+		counter->fallback_payload++;
 }
 
 BUILD_CHECK((STEER_REASONS & (STEER_REASONS - 1)) == 0);
 
 static __always_inline void count_decision(struct packet *p)
 {
-	__u32 cohort = p->cohort & (COHORTS_MAX - 1);
 	__u32 bytes = p->headers.l3_offset + p->headers.l3_length;
 	struct decision_counter *decisions;
 	struct backend_counter *backend;
@@ -60,21 +76,20 @@ static __always_inline void count_decision(struct packet *p)
 	decisions = lookup(decision_counters, p->service);
 	if (decisions)
 		decisions->packets[p->decision & (STEER_REASONS - 1)]++;
-	if (p->view_rule)
-		index_of_rule = p->view_rule->counters + p->view_rule->lanes[cohort];
-	else
-		index_of_rule = p->view->counters + p->view->lanes[cohort];
+	index_of_rule = p->view_rule ? p->view_rule->counters : p->view->counters;
+	index_of_rule += p->backend->lane;
 	rule = lookup(rule_counters, index_of_rule);
 	if (rule) {
 		rule->packets++;
 		rule->bytes += bytes;
-		count_flags(rule, p->headers.tcp_flags);
+		count_flags(rule, p);
 	}
 	backend = lookup(backend_counters, p->backend->counter);
 	if (backend) {
 		backend->packets++;
 		backend->bytes += bytes;
 	}
+	count_affinity(p);
 }
 
 #endif

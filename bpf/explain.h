@@ -24,6 +24,7 @@ static __always_inline void explain(const struct packet *p, enum reason reason)
 	if ((void *)(e + 1) > end)
 		return;
 	*e = (struct explanation){
+		.jiffies = bpf_jiffies64(),
 		.token = p->token,
 		.flow = p->flow,
 		.hash = p->hash,

@@ -47,6 +47,15 @@ array_map(backends, struct backend_line, BPF_F_MMAPABLE);
 /* Key: view.pins + range. Writer, life: the view's. Read for services with pins alone. */
 array_map(pins, struct pin_range, BPF_F_MMAPABLE);
 
+/*
+ * Key: view.transition_base + the high bits of the flow's key. Writer: the program, while the era
+ * is open, by compare and swap; user space clears them before a view names them.
+ */
+array_map(transition, struct transition_line, BPF_F_MMAPABLE);
+
+/* Key: view.server_ids + slot. Writer, life: the view's. Read for client key quic alone. */
+array_map(server_ids, struct server_id, BPF_F_MMAPABLE);
+
 /* Key: copy * buckets + hash. Writer: publish, the copy that box.vips does not name. */
 array_map(vip_buckets, struct vip_bucket, BPF_F_MMAPABLE);
 
@@ -59,6 +68,7 @@ array_map(service_names, struct service_name, BPF_F_MMAPABLE);
 /* Writer: the program, per CPU; user space zeroes an element before a name is given it. */
 counter_map(interface_counters, struct interface_counter); /* key: the interface's slot */
 counter_map(decision_counters, struct decision_counter);   /* key: service */
+counter_map(affinity_counters, struct affinity_counter);   /* key: service */
 counter_map(rule_counters, struct rule_counter);	   /* key: view_rule.counters + lane */
 counter_map(backend_counters, struct backend_counter);	   /* key: backend_line.counter */
 

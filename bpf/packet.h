@@ -19,6 +19,11 @@
 
 #include "maps.h"
 
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
 #define VLAN_TAGS_MAX 2
 #define VLAN_TAG_SIZE 4
 
@@ -69,14 +74,34 @@ struct headers {
 	__be16 ip_id;
 	__u16 l3_length; /* bytes of the IP packet, from its header */
 	__be16 source_port, destination_port;
+	__u32 payload;	      /* of UDP: offset from the start of the frame ... */
+	__u32 payload_length; /* ... and bytes */
 	__be32 source4, destination4;
 	struct raw_address6 source6, destination6;
 };
+
+/* What the stages note for those after them. Bits of one word, which stays in a register. */
+enum note {
+	FLOW_STARTS = 1 << 0,	   /* a SYN, or what QUIC has for one */
+	FALLBACK_QUIC = 1 << 1,	   /* the source stood in: no id of a backend */
+	FALLBACK_PAYLOAD = 1 << 2, /* the source stood in: the payload ends before the key */
+	DISPUTED = 1 << 3,	   /* epochs of the era disagree on the cohort, or may */
+	PIN_CHANGED = 1 << 4,	   /* they do on the client's pin */
+	MOVED = SLOT_MOVED,	   /* they do on the backend of the ring slot */
+	FELL_BACK = 1 << 6,	   /* the cohort has no backend that serves */
+	EVICTED = 1 << 7,	   /* the flow's entry took the place of another's */
+	EARLY_DATA = 1 << 8,	   /* 0-RTT: starts the flow that an Initial counts as */
+};
+
+#define NOTE_PIN_SHIFT	 16 /* then, 8 bits: cohort that the client was pinned to, or PIN_NONE */
+#define NOTE_NAMED_SHIFT 24 /* then the number of the backend that the connection id names */
+#define NOTES_NONE	 ((__u64)PIN_NONE << NOTE_PIN_SHIFT | (__u64)BACKEND_NONE << NOTE_NAMED_SHIFT)
 
 struct packet {
 	struct xdp_md *ctx;
 	struct interface_counter *interface;
 	struct headers headers;
+	__u64 notes; /* enum note, and more */
 
 	/* service */
 	__u32 service;
@@ -91,16 +116,19 @@ struct packet {
 	__u32 hash;
 	__u8 cohort; /* of the decision, then, after a fall back, of the backend */
 	__u8 chosen_cohort;
-	__u8 decision; /* enum reason of the cohort */
-	__u8 rule;     /* RULE_NONE: no rule decided */
-	__u8 path;
+	__u8 decision;		     /* enum reason of the cohort */
+	__u8 rule;		     /* RULE_NONE: no rule decided */
 	struct view_rule *view_rule; /* NULL where no rule decided */
 
 	/* backend */
 	__u64 flow;
 	__u32 ring_slot;
 	__u16 backend_number;
-	struct backend_line *backend;
+	struct backend_line *backend; /* NULL: none */
+
+	/* affinity */
+	__u8 path;
+	__u8 quiet; /* change no map */
 
 	/* steer */
 	__u32 egress_ifindex;

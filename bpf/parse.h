@@ -51,6 +51,8 @@ static __always_inline enum reason parse_transport(struct headers *h, void *head
 			return REASON_TRUNCATED;
 		h->source_port = udp->source;
 		h->destination_port = udp->dest;
+		h->payload = h->l3_offset + h->l3_length - length + sizeof(*udp);
+		h->payload_length = length - sizeof(*udp);
 		return GO_ON;
 	}
 	if (h->protocol == IPPROTO_ICMP || h->protocol == IPPROTO_ICMPV6)

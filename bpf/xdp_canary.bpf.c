@@ -15,6 +15,7 @@
 #include "client.h"
 #include "cohort.h"
 #include "backend.h"
+#include "affinity.h"
 #include "count.h"
 #include "steer.h"
 #include "explain.h"
@@ -23,6 +24,12 @@
 static __always_inline int verdict_of(enum reason reason)
 {
 	return action_of(reason) == ACTION_PASS ? XDP_PASS : XDP_DROP;
+}
+
+/* A service that is not enforced drops nothing. */
+static __always_inline enum reason without_backend(const struct packet *p)
+{
+	return p->view->flags & VIEW_ENFORCE ? REASON_NO_BACKEND : REASON_NOT_ENFORCED;
 }
 
 /* The stages up to the backend. GO_ON: there is one. */
@@ -39,8 +46,19 @@ static __always_inline enum reason decide(struct packet *p)
 	if (fate != GO_ON)
 		return fate;
 	identify_client(p);
+	forget(p->notes, p->token);
 	decide_cohort(p);
-	return choose_backend(p);
+	forget(p->notes, p->token);
+	forget(p->cohort, p->token);
+	forget(p->decision, p->token);
+	choose_backend(p);
+	forget(p->notes, p->token);
+	hold_affinity(p);
+	forget(p->notes, p->token);
+	forget(p->path, p->token);
+	if (p->notes & FELL_BACK)
+		p->decision = REASON_COHORT_DOWN;
+	return p->backend ? GO_ON : without_backend(p);
 }
 
 /* The stages after it: the reason under which the packet is counted, and *@verdict. */
@@ -89,7 +107,7 @@ int xdp_canary(struct xdp_md *ctx)
 SEC("xdp.frags")
 int xdp_canary_explain(struct xdp_md *ctx)
 {
-	struct packet packet = {.ctx = ctx};
+	struct packet packet = {.ctx = ctx, .quiet = 1};
 	struct packet *p = &packet;
 	enum reason reason;
 

@@ -8,8 +8,9 @@
  * arm64). A writer fills a view that no cell names, then stores the cell, then waits a grace period
  * before it reuses the old one.
  *
- * Written in place, each by a single aligned store: cells[].view, cells[].killed, box.vips, and the
- * next hop of a backend line (order of its stores: user/datapath/next_hops.c).
+ * Written in place, each by a single aligned store: cells[].view, cells[].killed, box.vips; the
+ * next hop of a backend line (order of its stores: user/datapath/next_hops.c); and of a view whose
+ * era is open its ends, its ring slots and its lines' health (order: user/datapath/health.c).
  *
  * ABI_VERSION changes with any layout here; a program refuses maps of another version.
  */
@@ -20,7 +21,7 @@
 #include "reasons.h"
 #include "types.h"
 
-#define ABI_VERSION 1
+#define ABI_VERSION 2
 
 #define COHORTS_MAX  4
 #define CANARIES_MAX (COHORTS_MAX - 1)
@@ -53,51 +54,97 @@ enum view_flag {
 	VIEW_KEY_FLOW = 1 << 1,	      /* the client key is the 5-tuple */
 	VIEW_BALANCE_CLIENT = 1 << 2, /* the backend depends on the client, not on the flow */
 	VIEW_PINS = 1 << 3,	      /* pins_count is not 0 */
+	VIEW_TRANSITION = 1 << 4,     /* an era is open until view.era_ends */
+	VIEW_SEGMENTS = 1 << 5,	      /* reserved: rules depend on the client's segments */
 	VIEW_MASK4 = 1 << 6,	      /* mask4 is not all ones */
-	VIEW_TRANSITION =
-		1 << 4, /* reserved: an era is open, disputed intervals and moved slots count */
-	VIEW_SEGMENTS = 1 << 5, /* reserved: rules depend on the client's segments */
+	VIEW_KEY_QUIC = 1 << 7,	      /* connection ids name the backend */
+	VIEW_KEY_PAYLOAD = 1 << 8,    /* the client key is in the UDP payload */
+	VIEW_ALL_DISPUTED = 1 << 9,   /* salt, key, holdout, slots or cohorts changed in the era */
+	VIEW_ORIGIN_KEY = 1 << 10,    /* the origin's client key or balance was another */
 };
+/* What makes a flow's place in hash space and rings. */
+#define VIEW_KEY_FLAGS (VIEW_KEY_FLOW | VIEW_BALANCE_CLIENT | VIEW_MASK4 | VIEW_KEY_PAYLOAD)
 
 enum steer_method { STEER_L2 = 1, STEER_IPIP = 2 };
+
+/* Which bytes of a UDP payload are the client key. */
+struct payload_key {
+	__u16 offset; /* after the UDP header */
+	__u8 length;  /* 1 to 16 */
+	__u8 reserved;
+};
+
+/* Where servers put their id in connection ids that they issue (client key quic). */
+struct quic_key {
+	__u8 cid_length; /* of the ids, 1 to 20 */
+	__u8 offset;	 /* of the server id in them */
+	__u8 length;	 /* of the server id, 1 to 8 */
+	__u8 reserved;
+};
 
 struct view {
 	/* Hot: the first cache line is all that the common path reads. */
 	__u64 salt64;
-	__u64 expiry;	/* reserved: end of the lease in jiffies; all ones: none */
-	__u32 rules;	/* first of the service's rules in map `rules` */
-	__u32 backends; /* first of the service's lines in map `backends` */
-	__u32 rings[COHORTS_MAX +
-		    1]; /* cohort c has the slots rings[c] up to rings[c + 1] of map `ring_slots` */
-	__u32 counters; /* rule counters of decisions that no rule took (see view_rule) */
-	__u32 holdout;	/* T(holdout): held out iff h' is below; 0: nobody */
-	__be32 mask4;	/* of the client key, from prefix4 */
-	__u16 flags;	/* enum view_flag */
-	__u8 default_rule; /* index of the last rule */
-	__u8 era;	   /* reserved: number of the open era */
-	__u8 prefix6;	   /* 16 to 128 */
-	__u8 cohorts;	   /* 2 to COHORTS_MAX; 0 is the control */
-	__u8 steer;	   /* enum steer_method */
-	__u8 latched;	   /* reserved: bit c: canary c is latched at control */
+	__u64 expiry;		      /* reserved: end of the lease in jiffies; all ones: none */
+	__u32 rules;		      /* first of the service's rules in map `rules` */
+	__u32 backends;		      /* first of the service's lines in map `backends` */
+	__u32 rings[COHORTS_MAX + 1]; /* cohort c has the slots rings[c] up to rings[c + 1] */
+	__u32 counters;		      /* rule counters of decisions that no rule took */
+	__u32 holdout;		      /* T(holdout): held out iff h' is below; 0: nobody */
+	__be32 mask4;		      /* of the client key, from prefix4 */
+	__u16 flags;		      /* enum view_flag */
+	__u8 default_rule;	      /* index of the last rule */
+	__u8 era;		      /* marks entries of the transition table; 0: none yet */
+	__u8 prefix6;		      /* 16 to 128 */
+	__u8 cohorts;		      /* 2 to COHORTS_MAX; 0 is the control */
+	__u8 steer;		      /* enum steer_method */
+	__u8 latched;		      /* reserved: bit c: canary c is latched at control */
 
-	/* Cold: read for pinned services, and by user space. */
+	/* Cold: read for pins and the other client keys, and by user space. */
 	__u32 pins; /* first of the service's ranges in map `pins` */
 	__u32 pins_count;
-	__u32 backends_count;	 /* lines reserved, from `backends` on */
-	__u8 lanes[COHORTS_MAX]; /* counter lane of each cohort */
+	__u32 backends_count; /* lines reserved, from `backends` on */
+	__u32 slots_count;    /* reserved, from rings[0] on: those of cohorts that left, too */
 	__u64 epoch;
-	__u64 digest;	       /* of everything that decides: equal on boxes that decide alike */
-	__u32 transition_base; /* reserved: the service's sets of the transition table */
-	__u32 transition_mask;
-	__u32 segments;	      /* reserved: the service's class table */
-	__u8 payload_length;  /* reserved: client key `payload` */
-	__u8 quic_cid_length; /* reserved: client key `quic` */
-	__u16 payload_offset;
-	__u64 content; /* of the whole image: tells the store's epoch from another's */
-	__u8 reserved[8];
+	__u64 digest;		/* of everything that decides: equal on boxes that decide alike */
+	__u64 content;		/* of what was compiled: tells the store's epoch from another's */
+	__u32 server_ids;	/* first of the service's slots in map `server_ids` */
+	__u32 server_ids_count; /* a power of two; 0: none */
+	struct payload_key payload;
+	struct quic_key quic;
+	__u32 eras;		 /* that the service has had since the maps were made */
+	__u8 lanes[COHORTS_MAX]; /* counter lane of each cohort: its identity in an era */
+
+	/* Of the era: read by packets of a service in transition. */
+	__u64 era_ends; /* jiffies; later the current decision alone holds. In place, only grows */
+	__u64 udp_ends; /* the same of UDP flows whose start cannot be seen */
+	__u64 origin_salt64;
+	__u32 origin_holdout;
+	__u32 transition_base;	/* first of the service's lines in map `transition` */
+	__u32 transition_lines; /* a power of two; 0: there was no room */
+	__u32 origin_rings[COHORTS_MAX];
+	__u8 origin_ring_bits[COHORTS_MAX]; /* log2 of their slots; RING_NONE: no ring */
+	__be32 origin_mask4;
+	__u8 origin_prefix6;
+	__u8 era_first;	 /* entries from this number on are of this era */
+	__u8 pins_cut;	 /* generation before which entries of pinned clients are cut; 0: none */
+	__u8 pins_first; /* the same of clients whose pin ends by itself: for them eras go on */
+
+	/* Of the era, seldom read. */
+	__u64 pins_end;	    /* jiffies: era_ends of clients whose pin ends by itself */
+	__u16 origin_flags; /* VIEW_KEY_FLAGS */
+	__u8 origin_lanes[COHORTS_MAX];
+	__u8 origin_cohorts;
+	__u8 padding;
+	struct payload_key origin_payload;
+	__u8 reserved2[44];
 } cache_aligned;
-BUILD_CHECK(sizeof(struct view) == 2 * CACHE_LINE);
+BUILD_CHECK(sizeof(struct view) == 4 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view, pins) == CACHE_LINE);
+BUILD_CHECK(__builtin_offsetof(struct view, era_ends) == 2 * CACHE_LINE);
+BUILD_CHECK(__builtin_offsetof(struct view, pins_end) == 3 * CACHE_LINE);
+
+#define RING_NONE 0xff
 
 /*
  * The part of the hash space that is one canary's in one rule, as start and length - 1 (a length of
@@ -108,43 +155,49 @@ struct interval {
 	__u32 last;
 };
 
-struct canary_share {
-	struct interval current;
-	struct interval origin;	  /* reserved: what was decided before the era began */
-	struct interval disputed; /* reserved: where any epoch of the era disagrees */
-};
-
 enum rule_live { /* bit of canary 1 in each group; canary c: shifted by c - 1 */
 		 RULE_CURRENT = 1 << 0,
 		 RULE_ORIGIN = 1 << 4,
 		 RULE_DISPUTED = 1 << 8,
+		 RULE_KEPT = 1 << 12,
 };
 
-/* One rule of one view. With up to two canaries only its first cache line is read. */
+/*
+ * One rule of one view. The common path reads its first cache line. disputed: where any two epochs
+ * of the era disagree, or more. origin: what was decided before it began. A cut took from a canary
+ * all clients but those in kept: their entries of a generation before cuts[] (counted from
+ * view.era_first; 0: never cut), and an origin that names the canary, no longer hold.
+ */
 struct view_rule {
 	__u16 live;  /* enum rule_live: which intervals are not empty */
 	__u8 reason; /* REASON_RULE or REASON_DEFAULT */
-	__u8 reserved;
-	__u32 counters;		 /* index of its first rule counters; one lane per cohort follows */
-	__u8 lanes[COHORTS_MAX]; /* of each cohort: lanes belong to names, not to places in the file
-				  */
-	__u32 segment;		 /* reserved */
-	struct canary_share canaries[CANARIES_MAX];
-	__u8 padding[40];
+	__u8 cuts[CANARIES_MAX];
+	__u16 reserved;
+	__u32 counters; /* index of its first rule counters; a lane per cohort follows */
+	__u32 segment;	/* reserved */
+	struct interval current[CANARIES_MAX];
+	struct interval disputed[CANARIES_MAX];
+
+	struct interval origin[CANARIES_MAX];
+	struct interval kept[CANARIES_MAX];
+	__u8 padding[16];
 } cache_aligned;
 BUILD_CHECK(sizeof(struct view_rule) == 2 * CACHE_LINE);
-BUILD_CHECK(__builtin_offsetof(struct view_rule, canaries[2]) == CACHE_LINE);
+BUILD_CHECK(__builtin_offsetof(struct view_rule, origin) == CACHE_LINE);
 
 /* ---- rings and backends ---- */
 
 /*
- * Ring slot: `now:15 | moved:1 | origin:15`, the service's own backend numbers. moved and origin
- * are reserved for transitions; outside of one, origin equals now.
+ * Ring slot: `now:15 | moved:1 | origin:15`, the service's own backend numbers. now: the first
+ * backend that serves, from this slot on; BACKEND_NONE: none does, then the control's slot of the
+ * flow is meant (and in the control's ring: no backend). origin: the same when the era began.
+ * moved: any epoch of the era said otherwise. Where no era is open only now means anything.
  */
 #define SLOT_NOW_MASK	  0x7fffu
 #define SLOT_MOVED	  (1u << 15)
 #define SLOT_ORIGIN_SHIFT 16
 #define BACKEND_NONE	  SLOT_NOW_MASK
+#define SLOT_NONE	  (BACKEND_NONE | BACKEND_NONE << SLOT_ORIGIN_SHIFT)
 
 /* A cache line of slots: array elements are padded to 8 bytes, a slot a piece would waste half of
  * the cache. */
@@ -165,15 +218,29 @@ pure_inline __u32 ring_slot(__u16 backend)
 enum backend_flag {
 	BACKEND_IPV6 = 1 << 0,	 /* address (and source) are IPv6 */
 	BACKEND_NO_FIB = 1 << 1, /* the file says which way: the FIB may not say another */
+	BACKEND_GONE = 1 << 2,	 /* no longer in the file: kept for the flows of the era */
 };
 
-/* One line a backend, at view.backends + its number. Immutable but for its next hop. */
+/* Of a line's health cell. Packets ask for DOWN: rings name none that takes no new flows. */
+enum backend_health {
+	BACKEND_DOWN = 1 << 0,	   /* its flows go elsewhere at once */
+	BACKEND_DRAINING = 1 << 1, /* keeps its flows, takes no new ones */
+};
+#define COHORT_GONE 0xff /* of a line: its cohort is no longer in the file */
+
+/*
+ * One line a backend, at view.backends + its number. Immutable but for its next hop and its health.
+ * A backend that left the file keeps its line until the era ends.
+ */
 struct backend_line {
 	__u64 next_hop;	  /* destination MAC and NEXT_HOP_VALID; 0: ask the kernel's FIB */
 	__u64 source_mac; /* of the egress interface, as next_hop has its MAC */
 	__u32 ifindex;	  /* egress interface */
 	__u32 counter;	  /* in map `backend_counters` */
-	__u32 health;	  /* reserved: the backend's health cell */
+	__u8 health;	  /* enum backend_health */
+	__u8 cohort;	  /* whose it is in this view, or COHORT_GONE */
+	__u8 lane;	  /* counter lane of that cohort */
+	__u8 cut;	  /* in the era it left a canary that was cut at this generation */
 	__u16 mtu;	  /* largest IP packet that leaves there, in bytes; 0: unlimited */
 	__u8 flags;	  /* enum backend_flag */
 	__u8 ttl;	  /* of the outer header */
@@ -280,10 +347,62 @@ struct pin_range {
 	__u64 high, low;
 	__u64 expires; /* CLOCK_MONOTONIC ns; PIN_FOREVER: no end */
 	__u8 cohort;   /* PIN_NONE: not pinned */
-	__u8 origin;   /* reserved: the cohort before the era began */
-	__u8 reserved[6];
+	__u8 origin;   /* the same when the era began */
+	__u8 changed;  /* any epoch of the era said otherwise, or the pin will end by itself */
+	__u8 reserved[5];
 };
 BUILD_CHECK(sizeof(struct pin_range) == 32);
+
+/* ---- the transition table ---- */
+
+/*
+ * Flows that began in an open era and where its epochs disagree. A line a probe, eight entries:
+ * `tag:32 | era:8 | stamp:8 | ended:1 | backend:15`, one word, one store. 0 is free; so is an entry
+ * whose era is not between view.era_first (or pins_first) and view.era. What a SYN wrote is on
+ * probation in the last ways until the flow's next segment moves it to the first: a flood displaces
+ * only probationers. An entry that is marked as ended still holds, but is the first to be replaced.
+ */
+#define TRANSITION_WAYS	       8
+#define TRANSITION_ESTABLISHED 6
+#define ENTRY_BACKEND_MASK     0x7fffu
+#define ENTRY_ENDED	       (1u << 15) /* a FIN or RST was seen; of UDP: no start was */
+#define ENTRY_STAMP_SHIFT      16
+#define ENTRY_ERA_SHIFT	       24
+#define ENTRY_TAG_SHIFT	       32
+#define ENTRY_STAMP_JIFFIES    12 /* log2 of the jiffies that a stamp counts */
+
+struct transition_line {
+	__u64 ways[TRANSITION_WAYS];
+} cache_aligned;
+
+/* Generation: the cuts of the era until then, 0 at first. Eras are numbered 1 to 255 and around. */
+pure_inline __u8 era_generation(__u8 era, __u8 first)
+{
+	return era - first;
+}
+
+pure_inline int entry_is_of_era(__u64 entry, __u8 first, __u8 era)
+{
+	__u8 own = entry >> ENTRY_ERA_SHIFT;
+
+	return own && era_generation(own, first) <= era_generation(era, first);
+}
+
+/* ---- server ids of QUIC backends ---- */
+
+/* Open addressing: slots from the id's hash on, at most SERVER_ID_PROBES of them. */
+#define SERVER_ID_PROBES 8
+struct server_id {
+	__u64 id;      /* its bytes, the first one the highest */
+	__u32 backend; /* number + 1; 0: free */
+	__u32 reserved;
+};
+
+/* Unkeyed: ids are the operator's own. */
+pure_inline __u32 server_id_hash(__u64 id)
+{
+	return fmix64(id) >> 32;
+}
 
 /* ---- counters, each per CPU and written by the program alone ---- */
 
@@ -300,6 +419,21 @@ struct backend_counter {
 struct decision_counter {
 	__u64 packets[STEER_REASONS];
 };
+
+/*
+ * Of one service: packets that did not take PATH_CURRENT (which has the rest of its decisions),
+ * entries that were evicted while they counted, and packets for which the source stood in for the
+ * client key.
+ */
+#define PATHS_ROOM 12
+struct affinity_counter {
+	__u64 paths[PATHS_ROOM];
+	__u64 evicted;
+	__u64 fallback_quic;
+	__u64 fallback_payload;
+	__u64 reserved;
+};
+BUILD_CHECK(PATHS <= PATHS_ROOM);
 
 /* Of one interface: what the program was handed, and what became of it. Their sums are equal. */
 #define REASONS_ROOM 31
@@ -331,6 +465,7 @@ struct explanation {
 	__u32 service;	    /* index of its cell */
 	__u32 view;
 	__u64 epoch;
+	__u64 jiffies;	    /* the kernel's clock of eras, of any packet */
 	__u32 ring_slot;    /* of all slots of the map */
 	__u16 backend;	    /* the service's own number */
 	__u8 chosen_cohort; /* before a fall back to control */

@@ -42,19 +42,43 @@ pure_inline int interval_holds(const struct interval *interval, __u32 hash)
 	return hash - interval->start <= interval->last;
 }
 
-/* The cohort that a rule's current shares give a client: 0, the control, or the canary that holds
- * @hash. */
-pure_inline __u32 rule_cohort(const struct view_rule *rule, __u32 hash)
+/* Which interval of three holds @hash, from 1 on, or 0. @live: bit c - 1 of interval c that is not
+ * empty. */
+pure_inline __u32 interval_of(const struct interval intervals[CANARIES_MAX], __u32 live, __u32 hash)
 {
-	__u32 live = rule->live;
-
-	if ((live & RULE_CURRENT) && interval_holds(&rule->canaries[0].current, hash))
+	if ((live & 1) && interval_holds(&intervals[0], hash))
 		return 1;
-	if ((live & RULE_CURRENT << 1) && interval_holds(&rule->canaries[1].current, hash))
+	if ((live & 2) && interval_holds(&intervals[1], hash))
 		return 2;
-	if ((live & RULE_CURRENT << 2) && interval_holds(&rule->canaries[2].current, hash))
+	if ((live & 4) && interval_holds(&intervals[2], hash))
 		return 3;
 	return 0;
+}
+
+/* The cohort that a rule's current shares give a client: 0, the control, or the canary that holds
+ * it. */
+pure_inline __u32 rule_cohort(const struct view_rule *rule, __u32 hash)
+{
+	return interval_of(rule->current, rule->live / RULE_CURRENT, hash);
+}
+
+/* The same before the era began; @hash with the origin's salt. */
+pure_inline __u32 rule_origin(const struct view_rule *rule, __u32 hash)
+{
+	return interval_of(rule->origin, rule->live / RULE_ORIGIN, hash);
+}
+
+/* Do epochs of the era disagree on the client? */
+pure_inline int rule_disputes(const struct view_rule *rule, __u32 hash)
+{
+	return interval_of(rule->disputed, rule->live / RULE_DISPUTED, hash) != 0;
+}
+
+/* Did a cut leave the client in @canary, 1 to CANARIES_MAX? */
+pure_inline int rule_keeps(const struct view_rule *rule, __u32 canary, __u32 hash)
+{
+	return (rule->live & RULE_KEPT << (canary - 1)) &&
+	       interval_holds(&rule->kept[canary - 1], hash);
 }
 
 #endif

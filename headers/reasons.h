@@ -43,7 +43,8 @@
 	X(ENTRY, "entry", "the flow's recorded decision")                                          \
 	X(ORIGIN, "origin", "what was decided before the transition began")                        \
 	X(BACKEND_DOWN, "backend_down", "the flow's backend is down: moved to the current one")    \
-	X(BANNED, "banned", "the flow's backend was cut: moved to the current one")
+	X(BANNED, "banned", "the flow's backend was cut: moved to control")                        \
+	X(SERVER_ID, "server_id", "the connection id named the backend")
 
 enum action { ACTION_STEER, ACTION_PASS, ACTION_DROP };
 

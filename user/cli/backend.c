@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* backend list: who serves, and whether the kernel knows the way there. */
+/* backend list: who serves, what is wished of it, and whether the kernel knows the way there. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -56,16 +56,19 @@ static const char *next_hop_of(const struct lister *lister, const struct service
 static void add_backend(struct lister *lister, const struct service *service,
 			const struct cohort *cohort, const struct backend *backend)
 {
+	const struct live_wish *wish =
+		live_wish_of(&lister->control->live, service->name, &backend->address);
+	bool serves = backend->weight && !backend_health(lister->control, service, backend);
 	char address[ADDRESS_TEXT_SIZE];
 
-	json_array_append_new(lister->list,
-			      json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:b, s:b, s:s, s:n, s:n}",
-					"service", service->name, "cohort", cohort->name, "backend",
-					address_format(&backend->address, address), "weight",
-					backend->weight, "wish", "up", "health", "up", "serving",
-					backend->weight > 0, "flapping", 0, "next_hop",
-					next_hop_of(lister, service, backend), "idle_seconds",
-					"since"));
+	json_array_append_new(
+		lister->list,
+		json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:b, s:b, s:s, s:n, s:o}", "service",
+			  service->name, "cohort", cohort->name, "backend",
+			  address_format(&backend->address, address), "weight", backend->weight,
+			  "wish", wish_name(wish ? wish->wish : WISH_UP), "health", "up", "serving",
+			  serves, "flapping", 0, "next_hop", next_hop_of(lister, service, backend),
+			  "idle_seconds", "since", json_time(wish ? wish->time_ns : 0)));
 }
 
 static void add_service(struct lister *lister, const struct service *service)
@@ -78,9 +81,9 @@ static void add_service(struct lister *lister, const struct service *service)
 
 static void say_list(const struct cli *cli, const json_t *list)
 {
-	static const char *const keys[] = {"service", "cohort", "backend", "next_hop"};
-	static const char *const headers[] = {"SERVICE",  "COHORT", "BACKEND",
-					      "NEXT HOP", "WEIGHT", NULL};
+	static const char *const keys[] = {"service", "cohort", "backend", "next_hop", "wish"};
+	static const char *const headers[] = {"SERVICE", "COHORT", "BACKEND", "NEXT HOP",
+					      "WISH",	 "WEIGHT", NULL};
 	const json_t *entry;
 	struct table table;
 	size_t i;
@@ -88,7 +91,7 @@ static void say_list(const struct cli *cli, const json_t *list)
 	table_begin(&table, headers);
 	json_array_foreach(list, i, entry)
 	{
-		for (size_t j = 0; j < 4; j++)
+		for (size_t j = 0; j < sizeof(keys) / sizeof(keys[0]); j++)
 			table_cell(&table, "%s",
 				   json_string_value(json_object_get(entry, keys[j])));
 		table_cell(&table, "%lld",

@@ -134,6 +134,7 @@ COMMAND(command_kill);
 COMMAND(command_service_list);
 COMMAND(command_service_show);
 COMMAND(command_backend_list);
+COMMAND(command_backend_set);
 COMMAND(command_client_pin);
 COMMAND(command_client_unpin);
 COMMAND(command_client_pins);

@@ -40,7 +40,7 @@ static const struct flag pin_flags[] = {{.name = "--for", .value = "DURATION"}, 
 static const struct flag set_flags[] = {
 	{.name = "--rule", .value = "RULE"},
 	{.name = "--cohort", .value = "COHORT"},
-	{.name = "--cut", .later = LATER},
+	{.name = "--cut"},
 	{.name = "--override", .later = LATER},
 	END,
 };
@@ -80,7 +80,7 @@ const struct command commands[] = {
 	{"backend", "list", "[S]", 0, 1, no_flags, "backends and their next hops",
 	 command_backend_list},
 	{"backend", "set", "S ADDRESS up|draining|down", 3, 3, no_flags, "the operator's wish",
-	 NULL},
+	 command_backend_set},
 	{"client", "pin", "S C COHORT", 3, 3, pin_flags, "pin a client to a cohort",
 	 command_client_pin},
 	{"client", "unpin", "S C", 2, 2, no_flags, "drop a pin", command_client_unpin},

@@ -5,6 +5,7 @@
  */
 #include "allocation.h"
 #include "cli/cli.h"
+#include "cli/explain_flow.h"
 #include "config/config.h"
 #include "datapath/explain.h"
 #include "observe/snapshot.h"
@@ -18,9 +19,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ASSUMED_PORT  40000
-#define ANY_PORT_PORT 80 /* of an any-port VIP, where none is named */
-
 /* Who answers, and what the answers are put into words with. */
 struct explainer {
 	struct cli *cli;
@@ -33,131 +31,14 @@ struct explainer {
 	const struct live_service *live;
 };
 
-/* ---- the flow in question ---- */
-
-/* "A", "A/LENGTH", "A:PORT", "V6", "[V6]:PORT". *@port stays where none is given; of a prefix its
- * first address. */
-static int parse_client(const char *text, struct address *address, uint16_t *port)
-{
-	char copy[ADDRESS_TEXT_SIZE];
-	char *colon, *bracket;
-	uint64_t number;
-
-	if (strlen(text) >= sizeof(copy))
-		return -EINVAL;
-	strcpy(copy, text);
-	bracket = *copy == '[' ? strchr(copy, ']') : NULL;
-	colon = bracket ? (bracket[1] == ':' ? bracket + 1 : NULL)
-			: (strchr(copy, ':') == strrchr(copy, ':') ? strchr(copy, ':') : NULL);
-	if (colon) {
-		if (text_integer(colon + 1, 1, 65535, &number))
-			return -EINVAL;
-		*port = number;
-		*colon = '\0';
-	}
-	if (!bracket && !colon) {
-		struct prefix prefix;
-
-		if (prefix_parse(copy, &prefix))
-			return -EINVAL;
-		*address = prefix.address;
-		return 0;
-	}
-	if (!bracket)
-		return address_parse(copy, address);
-	if (bracket[1])
-		return -EINVAL;
-	*bracket = '\0';
-	return address_parse(copy + 1, address);
-}
-
-/* "ADDRESS:PORT/PROTO", as a VIP is written; '*' is no port to send to. */
-static int parse_destination(const char *text, struct flow *flow)
-{
-	char copy[ADDRESS_TEXT_SIZE];
-	char *slash;
-
-	if (strlen(text) >= sizeof(copy))
-		return -EINVAL;
-	strcpy(copy, text);
-	slash = strrchr(copy, '/');
-	if (!slash)
-		return -EINVAL;
-	*slash = '\0';
-	if (!strcmp(slash + 1, "tcp"))
-		flow->protocol = IPPROTO_TCP;
-	else if (!strcmp(slash + 1, "udp"))
-		flow->protocol = IPPROTO_UDP;
-	else
-		return -EINVAL;
-	flow->destination_port = 0;
-	if (parse_client(copy, &flow->destination, &flow->destination_port) ||
-	    !flow->destination_port)
-		return -EINVAL;
-	return 0;
-}
-
-static const struct vip *vip_of_family(const struct service *service, uint8_t family)
-{
-	size_t i;
-
-	for (i = 0; i < service->vips_count; i++)
-		if (service->vips[i].address.family == family)
-			return &service->vips[i];
-	return NULL;
-}
-
-/* Written as IPv6: an IPv4 client that may come in an IPv6 packet. */
-static bool is_mapped(const char *client)
-{
-	return client[0] == '[' || strchr(client, ':') != strrchr(client, ':');
-}
-
-static int choose_destination(const struct explainer *explainer, struct flow *flow,
-			      const char *client)
-{
-	const char *to = cli_flag(explainer->cli, "--to");
-	const struct vip *vip;
-
-	if (to) {
-		if (parse_destination(to, flow))
-			return cli_usage(explainer->cli, "--to",
-					 "write ADDRESS:PORT/tcp or [V6]:PORT/udp",
-					 "%s is no destination", to);
-		if (flow->source.family != flow->destination.family &&
-		    !(flow->destination.family == 6 && is_mapped(client)))
-			return errors_add(
-				explainer->cli->errors, NULL, client, "name a VIP of its family",
-				"an IPv%u client cannot reach %s", flow->source.family, to);
-		return 0;
-	}
-	vip = vip_of_family(explainer->service, flow->source.family);
-	if (!vip && is_mapped(client))
-		vip = vip_of_family(explainer->service, 6);
-	if (!vip)
-		return errors_add(explainer->cli->errors, NULL, client, "name one with --to",
-				  "service %s has no IPv%u VIP", explainer->service->name,
-				  flow->source.family);
-	flow->destination = vip->address;
-	flow->destination_port = vip->port ? vip->port : ANY_PORT_PORT;
-	flow->protocol = vip->protocol;
-	return 0;
-}
-
-static int make_flow(const struct explainer *explainer, const char *client, struct flow *flow,
-		     bool *assumed)
-{
-	*flow = (struct flow){0};
-	if (parse_client(client, &flow->source, &flow->source_port))
-		return errors_add(explainer->cli->errors, NULL, client,
-				  "write an address, ADDRESS:PORT or [V6]:PORT", "is no client");
-	*assumed = !flow->source_port;
-	if (*assumed)
-		flow->source_port = ASSUMED_PORT;
-	return choose_destination(explainer, flow, client);
-}
-
 /* ---- the answer ---- */
+
+/* Where a flow goes that has begun already: in an era that may be elsewhere. */
+struct live_answer {
+	struct explanation e;
+	char backend[ADDRESS_TEXT_SIZE];
+	uint64_t ends_ms; /* until the era ends, unless more changes */
+};
 
 /* A flow's answer with the names that belong to its numbers. */
 struct answer {
@@ -165,6 +46,8 @@ struct answer {
 	struct flow flow;
 	char client[ADDRESS_TEXT_SIZE], flow_text[3 * ADDRESS_TEXT_SIZE],
 		backend[ADDRESS_TEXT_SIZE];
+	bool in_era;
+	struct live_answer live; /* where it is */
 	const struct rule *rule;
 	uint32_t share_ppm;	   /* of the cohort that the rule gave */
 	const struct cohort *slot; /* canary in whose slot the client is, or NULL */
@@ -246,15 +129,27 @@ static void name_backend_of_image(const struct explainer *explainer, struct answ
 	address_format(&address, answer->backend);
 }
 
-static void name_backend_of_kernel(const struct explainer *explainer, struct answer *answer)
+static const struct view *view_of(const struct explainer *explainer, const struct explanation *e)
 {
-	const struct datapath *datapath = explainer->control->datapath;
-	const struct view *view = &map_array(datapath, MAP_VIEWS, struct view)[answer->e.view];
-	const struct backend_line *line = datapath_backend(datapath, view, answer->e.backend);
+	return map_part(explainer->control->datapath, MAP_VIEWS, struct view, e->view, 1);
+}
+
+static const struct backend_line *line_of(const struct explainer *explainer,
+					  const struct explanation *e, char text[ADDRESS_TEXT_SIZE])
+{
+	const struct backend_line *line =
+		datapath_backend(explainer->control->datapath, view_of(explainer, e), e->backend);
 	struct address address = {.family = line->flags & BACKEND_IPV6 ? 6 : 4};
 
 	memcpy(address.bytes, line->address, sizeof(address.bytes));
-	address_format(&address, answer->backend);
+	address_format(&address, text);
+	return line;
+}
+
+static void name_backend_of_kernel(const struct explainer *explainer, struct answer *answer)
+{
+	const struct backend_line *line = line_of(explainer, &answer->e, answer->backend);
+
 	answer->has_next_hop = (line->next_hop & NEXT_HOP_VALID) &&
 			       if_indextoname(line->ifindex, answer->interface);
 	memcpy(answer->mac, &line->next_hop, sizeof(answer->mac));
@@ -275,32 +170,70 @@ static int check_service(const struct explainer *explainer, const struct answer 
 	return 0;
 }
 
+/* Of a backend whose cohort the file no longer has: NULL. */
+static const char *cohort_of(const struct explainer *explainer, const struct explanation *e)
+{
+	if (e->cohort >= explainer->service->cohorts_count)
+		return NULL;
+	return explainer->service->cohorts[e->cohort].name;
+}
+
+static int ask_live(const struct explainer *explainer, struct answer *answer)
+{
+	const struct view *view = view_of(explainer, &answer->e);
+	struct live_answer *live = &answer->live;
+	int error;
+
+	answer->in_era = era_is_open(view, answer->e.jiffies);
+	if (!answer->in_era)
+		return 0;
+	live->ends_ms = (view->era_ends - answer->e.jiffies) * 1000 / jiffies_hz();
+	error = explainer_ask(explainer->program, &answer->flow, ASK_SEGMENT, &live->e,
+			      explainer->cli->errors);
+	if (!error && live->e.has_backend)
+		line_of(explainer, &live->e, live->backend);
+	return error;
+}
+
+static int ask_kernel(const struct explainer *explainer, struct answer *answer)
+{
+	bool is_quic = explainer->service->client_key == CLIENT_KEY_QUIC;
+	int error =
+		explainer_ask(explainer->program, &answer->flow, is_quic ? ASK_INITIAL : ASK_START,
+			      &answer->e, explainer->cli->errors);
+
+	if (!error)
+		error = check_service(explainer, answer);
+	if (!error && answer->e.has_backend)
+		name_backend_of_kernel(explainer, answer);
+	return error ? error : ask_live(explainer, answer);
+}
+
+static void ask_image(const struct explainer *explainer, struct answer *answer)
+{
+	decide(&explainer->image, explainer->secret, &answer->flow, &answer->e);
+	if (answer->e.has_backend)
+		name_backend_of_image(explainer, answer);
+}
+
 static int ask(const struct explainer *explainer, const char *client, struct answer *answer,
 	       bool *assumed)
 {
-	int error = make_flow(explainer, client, &answer->flow, assumed);
+	int error = cli_flow(explainer->cli, explainer->service, client, &answer->flow, assumed);
 
 	if (error)
 		return error;
 	name_flow(explainer, answer);
-	if (explainer->program < 0) {
-		decide(&explainer->image, explainer->secret, &answer->flow, &answer->e);
-	} else {
-		error = explainer_run(explainer->program, &answer->flow, &answer->e,
-				      explainer->cli->errors);
-		if (!error)
-			error = check_service(explainer, answer);
-		if (error)
-			return error;
-	}
+	if (explainer->program < 0)
+		ask_image(explainer, answer);
+	else
+		error = ask_kernel(explainer, answer);
+	if (error)
+		return error;
 	if (answer->e.rule != RULE_NONE) {
 		answer->rule = &explainer->service->rules[answer->e.rule];
 		answer->share_ppm = share_of(explainer, answer->e.rule, answer->e.chosen_cohort);
 	}
-	if (answer->e.has_backend && explainer->program < 0)
-		name_backend_of_image(explainer, answer);
-	else if (answer->e.has_backend)
-		name_backend_of_kernel(explainer, answer);
 	answer->held_out = answer->e.holdout_hash < threshold(explainer->service->holdout_ppm);
 	find_slot(explainer, answer);
 	return 0;
@@ -345,6 +278,17 @@ static bool is_pinned(const struct explainer *explainer, const struct answer *an
 	return false;
 }
 
+static json_t *live_to_json(const struct explainer *explainer, const struct answer *answer)
+{
+	const struct live_answer *live = &answer->live;
+
+	if (!answer->in_era)
+		return json_null();
+	return json_pack("{s:o, s:o, s:s}", "cohort", json_text(cohort_of(explainer, &live->e)),
+			 "backend", json_text(live->e.has_backend ? live->backend : NULL), "path",
+			 path_name(live->e.path));
+}
+
 static json_t *answer_to_json(const struct explainer *explainer, const struct answer *answer)
 {
 	const struct service *service = explainer->service;
@@ -353,29 +297,67 @@ static json_t *answer_to_json(const struct explainer *explainer, const struct an
 	enum reason reason = e->reason < STEER_REASONS || e->reason == REASON_NO_BACKEND
 				     ? e->reason
 				     : e->decision;
-	json_t *json =
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:n, s:n, s:I, s:o, s:o, s:o, s:b, s:b}",
-			  "cmd", "explain", "client", answer->client, "service", service->name,
-			  "cohort", service->cohorts[e->cohort].name, "reason", reason_name(reason),
-			  "rule", json_text(answer->rule ? answer->rule->name : NULL), "segment",
-			  "segment_source", "hash", (json_int_t)e->hash, "share_ppm",
-			  answer->rule ? json_integer(answer->share_ppm) : json_null(), "slot",
-			  slot_to_json(answer), "enters_at_ppm",
-			  answer->enters ? json_integer(answer->enters_at_ppm) : json_null(),
-			  "holdout", answer->held_out, "pinned", is_pinned(explainer, answer));
-	json_t *rest =
-		json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s}", "epoch",
-			  kernel ? json_integer(e->epoch) : json_null(), "revision",
-			  kernel ? json_integer(explainer->control->revision.number) : json_null(),
-			  "release", json_text(service->release), "backend",
-			  json_text(e->has_backend ? answer->backend : NULL), "flow",
-			  answer->flow_text, "next_hop", next_hop_to_json(answer), "path",
-			  path_name(e->path), "source", kernel ? "kernel" : "file", "action",
-			  action_name(reason_action(e->reason)), "outcome", reason_name(e->reason));
+	json_t *json = json_pack(
+		"{s:s, s:s, s:s, s:o, s:s, s:o, s:n, s:n, s:I, s:o, s:o, s:o, s:b, s:b}", "cmd",
+		"explain", "client", answer->client, "service", service->name, "cohort",
+		json_text(cohort_of(explainer, e)), "reason", reason_name(reason), "rule",
+		json_text(answer->rule ? answer->rule->name : NULL), "segment", "segment_source",
+		"hash", (json_int_t)e->hash, "share_ppm",
+		answer->rule ? json_integer(answer->share_ppm) : json_null(), "slot",
+		slot_to_json(answer), "enters_at_ppm",
+		answer->enters ? json_integer(answer->enters_at_ppm) : json_null(), "holdout",
+		answer->held_out, "pinned", is_pinned(explainer, answer));
+	json_t *rest = json_pack(
+		"{s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:o, s:s, s:s, s:s}", "epoch",
+		kernel ? json_integer(e->epoch) : json_null(), "revision",
+		kernel ? json_integer(explainer->control->revision.number) : json_null(), "release",
+		json_text(service->release), "backend",
+		json_text(e->has_backend ? answer->backend : NULL), "flow", answer->flow_text,
+		"next_hop", next_hop_to_json(answer), "path", path_name(e->path), "live",
+		live_to_json(explainer, answer), "source", kernel ? "kernel" : "file", "action",
+		action_name(reason_action(e->reason)), "outcome", reason_name(e->reason));
 
 	json_object_update(json, rest);
 	json_decref(rest);
 	return json;
+}
+
+/* Did the current decision choose the backend? */
+static bool is_decided(const struct explanation *e)
+{
+	return e->path == PATH_CURRENT || e->path == PATH_SYN_RECORDED ||
+	       e->path == PATH_SYN_CLEARED;
+}
+
+static void print_cohort(const struct explainer *explainer, const struct answer *answer)
+{
+	const struct service *service = explainer->service;
+	const struct explanation *e = &answer->e;
+	const char *name = cohort_of(explainer, e);
+
+	printf("\ncohort    %s", name ? name : "none of the file's");
+	if (!is_decided(e))
+		printf(", by its path; decided now is %s", service->cohorts[e->chosen_cohort].name);
+	printf(": %s", reason_text(e->decision));
+	if (answer->rule)
+		printf("; rule %s, %s has %.4f%%", answer->rule->name,
+		       service->cohorts[e->chosen_cohort].name, answer->share_ppm / 1e4);
+	printf("\npath      %s: %s", path_name(e->path), path_text(e->path));
+}
+
+static void print_live(const struct explainer *explainer, const struct answer *answer)
+{
+	const struct live_answer *live = &answer->live;
+	const char *name = cohort_of(explainer, &live->e);
+	char text[TEXT_VALUE_SIZE];
+
+	if (!answer->in_era)
+		return;
+	printf("live      one that has begun already goes to %s (%s), %s: %s; for another %s at "
+	       "least\n",
+	       live->e.has_backend ? live->backend : "none", name ? name : "no cohort of the file",
+	       path_name(live->e.path), path_text(live->e.path),
+	       text_format_duration(live->ends_ms / 1000 * 1000, text));
 }
 
 /* One line a stage. */
@@ -393,16 +375,14 @@ static void print_answer(const struct explainer *explainer, const struct answer 
 	printf("\nclient    %s, hash %u", answer->client, e->hash);
 	if (answer->slot && answer->enters)
 		printf(", in %s from %.4f%%", answer->slot->name, answer->enters_at_ppm / 1e4);
-	printf("\ncohort    %s: %s", service->cohorts[e->cohort].name, reason_text(e->decision));
-	if (answer->rule)
-		printf("; rule %s, %s has %.4f%%", answer->rule->name,
-		       service->cohorts[e->chosen_cohort].name, answer->share_ppm / 1e4);
+	print_cohort(explainer, answer);
 	printf("\nbackend   %s\n", e->has_backend ? answer->backend : "none");
 	if (answer->has_next_hop)
 		printf("next hop  %s, %02x:%02x:%02x:%02x:%02x:%02x\n", answer->interface,
 		       answer->mac[0], answer->mac[1], answer->mac[2], answer->mac[3],
 		       answer->mac[4], answer->mac[5]);
 	printf("outcome   %s: %s\n", action_name(reason_action(e->reason)), reason_name(e->reason));
+	print_live(explainer, answer);
 }
 
 static int explain_one(const struct explainer *explainer, const char *client, bool stream)

@@ -13,7 +13,7 @@ static const char *name_of(const struct datapath *datapath, uint32_t slot)
 {
 	if (!datapath_view(datapath, slot))
 		return NULL;
-	return map_array(datapath, MAP_SERVICE_NAMES, struct service_name)[slot].text;
+	return map_part(datapath, MAP_SERVICE_NAMES, struct service_name, slot, 1)->text;
 }
 
 static void kill_one(struct datapath *datapath, uint32_t slot, json_t *killed)

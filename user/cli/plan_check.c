@@ -199,6 +199,7 @@ static void check_limits(const struct plan *plan)
 	check_limit(plan, "services", before->services, after->services);
 	check_limit(plan, "vips", before->vips, after->vips);
 	check_limit(plan, "backends", before->backends, after->backends);
+	check_limit(plan, "transition_flows", before->transition_flows, after->transition_flows);
 }
 
 int plan_check(struct plan *plan)

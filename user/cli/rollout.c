@@ -23,10 +23,18 @@ static int begin(struct change *change)
 	return change->service ? 0 : -ENOENT;
 }
 
+static bool is_cut(const struct change *change)
+{
+	return cli_flag(change->cli, "--cut");
+}
+
 static int finish(struct change *change)
 {
 	int error = control_reload_live(change->control);
 
+	if (!error && is_cut(change))
+		error = control_cut(change->control, change->service->name, change->rule,
+				    change->cohort);
 	if (!error)
 		error = control_touch(change->control, change->service->name);
 	return error ? error : control_publish(change->control);
@@ -115,15 +123,18 @@ static int store_share(struct change *change, uint32_t before, uint32_t ppm)
 	const char *cohort = change->service->cohorts[change->cohort].name;
 	struct control *control = change->control;
 	char key[2 * NAME_SIZE + 8];
+	json_t *after;
 	int error = store_set_share(control->store, change->service->name, rule, cohort, ppm,
 				    control->errors);
 
 	if (error)
 		return error;
 	snprintf(key, sizeof(key), "live/%s/%s", rule, cohort);
+	after = json_pack("{s:I}", key, (json_int_t)ppm);
+	if (is_cut(change))
+		json_object_set_new(after, "cut", json_true());
 	return cli_audit(control, change->service->name,
-			 json_pack("{s:I}", key, (json_int_t)before),
-			 json_pack("{s:I}", key, (json_int_t)ppm));
+			 json_pack("{s:I}", key, (json_int_t)before), after);
 }
 
 static void print_set(const struct change *change, uint32_t before, uint32_t ppm)
@@ -134,14 +145,15 @@ static void print_set(const struct change *change, uint32_t before, uint32_t ppm
 	char old[TEXT_VALUE_SIZE], new[TEXT_VALUE_SIZE];
 	struct cli *cli = change->cli;
 
-	cli_say(cli, "%s: rule %s: cohort %s: %s -> %s", service->name, rule, cohort,
-		text_format_percent(before, old), text_format_percent(ppm, new));
+	cli_say(cli, "%s: rule %s: cohort %s: %s -> %s%s", service->name, rule, cohort,
+		text_format_percent(before, old), text_format_percent(ppm, new),
+		is_cut(change) ? ", live flows of others cut" : "");
 	if (cli->json)
-		cli_print_json(cli, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "cmd",
+		cli_print_json(cli, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:o}", "cmd",
 					      "rollout set", "service", service->name, "rule", rule,
 					      "cohort", cohort, "before_ppm", (json_int_t)before,
-					      "after_ppm", (json_int_t)ppm, "epoch",
-					      json_epoch(change->control, service->name)));
+					      "after_ppm", (json_int_t)ppm, "cut", is_cut(change),
+					      "epoch", json_epoch(change->control, service->name)));
 }
 
 int command_rollout_set(struct cli *cli)

@@ -13,7 +13,14 @@ static const char *steer_name(enum steer_method steer)
 
 static const char *client_key_name(enum client_key key)
 {
-	return key == CLIENT_KEY_FLOW ? "flow" : "source";
+	static const char *const names[] = {
+		[CLIENT_KEY_SOURCE] = "source",
+		[CLIENT_KEY_FLOW] = "flow",
+		[CLIENT_KEY_QUIC] = "quic",
+		[CLIENT_KEY_PAYLOAD] = "payload",
+	};
+
+	return names[key];
 }
 
 static enum latch latch_of(const struct control *control, const struct service *service)
@@ -71,17 +78,64 @@ static json_t *service_to_json(const struct control *control, const struct servi
 			 "rules", rules);
 }
 
+/* As in the file, "" where there is none. */
+static const char *server_id_format(const struct backend *backend, char out[TEXT_VALUE_SIZE])
+{
+	*out = 0;
+	if (backend->has_server_id)
+		snprintf(out, TEXT_VALUE_SIZE, "%0*" PRIx64, 2 * backend->server_id_length,
+			 backend->server_id);
+	return out;
+}
+
 static json_t *backends_to_json(const struct cohort *cohort)
 {
+	char address[ADDRESS_TEXT_SIZE], id[TEXT_VALUE_SIZE];
 	json_t *backends = json_array();
-	char text[ADDRESS_TEXT_SIZE];
 
-	for (size_t i = 0; i < cohort->backends_count; i++)
+	for (size_t i = 0; i < cohort->backends_count; i++) {
+		const struct backend *backend = &cohort->backends[i];
+
+		server_id_format(backend, id);
 		json_array_append_new(backends,
-				      json_pack("{s:s, s:i}", "backend",
-						address_format(&cohort->backends[i].address, text),
-						"weight", cohort->backends[i].weight));
+				      json_pack("{s:s, s:i, s:o}", "backend",
+						address_format(&backend->address, address),
+						"weight", backend->weight, "server_id",
+						json_text(*id ? id : NULL)));
+	}
 	return backends;
+}
+
+/* Null where the client key does not have it. */
+static json_t *client_to_json(const struct service *service)
+{
+	const struct client_id *id = &service->client_id;
+	bool quic = service->client_key == CLIENT_KEY_QUIC;
+	bool payload = service->client_key == CLIENT_KEY_PAYLOAD;
+
+	return json_pack(
+		"{s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o}", "key",
+		client_key_name(service->client_key), "prefix4", service->prefix4, "prefix6",
+		service->prefix6, "quic_cid_length",
+		quic ? json_integer(id->quic_cid_length) : json_null(), "quic_server_id_offset",
+		quic ? json_integer(id->quic_server_id_offset) : json_null(),
+		"quic_server_id_length",
+		quic ? json_integer(id->quic_server_id_length) : json_null(), "payload_offset",
+		payload ? json_integer(id->payload_offset) : json_null(), "payload_length",
+		payload ? json_integer(id->payload_length) : json_null());
+}
+
+static const char *on_rollback_name(const struct service *service)
+{
+	return service->affinity.on_rollback == ON_ROLLBACK_DRAIN ? "drain" : "cut";
+}
+
+static json_t *affinity_to_json(const struct service *service)
+{
+	return json_pack("{s:f, s:f, s:s}", "drain_seconds",
+			 (double)service->affinity.drain_ms / 1000, "udp_drain_seconds",
+			 (double)service->affinity.udp_drain_ms / 1000, "on_rollback",
+			 on_rollback_name(service));
 }
 
 /* The control has no slot. */
@@ -109,13 +163,12 @@ static json_t *details_to_json(const struct control *control, const struct servi
 	char salt[2 * NAME_SIZE + 256];
 	json_t *document = json_pack("{s:s}", "cmd", "service show");
 	json_t *head = service_to_json(control, service);
-	json_t *tail = json_pack("{s:o, s:s, s:I, s:{s:s, s:i, s:i}, s:s}", "cohorts",
-				 cohorts_to_json(service), "salt",
-				 service_salt(service, salt, sizeof(salt)), "holdout_ppm",
-				 (json_int_t)service->holdout_ppm, "client", "key",
-				 client_key_name(service->client_key), "prefix4", service->prefix4,
-				 "prefix6", service->prefix6, "balance",
-				 service->balance == BALANCE_CLIENT ? "client" : "flow");
+	json_t *tail =
+		json_pack("{s:o, s:s, s:I, s:o, s:s, s:o}", "cohorts", cohorts_to_json(service),
+			  "salt", service_salt(service, salt, sizeof(salt)), "holdout_ppm",
+			  (json_int_t)service->holdout_ppm, "client", client_to_json(service),
+			  "balance", service->balance == BALANCE_CLIENT ? "client" : "flow",
+			  "affinity", affinity_to_json(service));
 
 	if (json_object_update(document, head) || json_object_update(document, tail)) {
 		json_decref(document);
@@ -167,6 +220,7 @@ static void say_list(const struct cli *cli, const struct control *control)
 static void say_cohorts(const struct service *service)
 {
 	char text[ADDRESS_TEXT_SIZE], slot[TEXT_VALUE_SIZE], start[TEXT_VALUE_SIZE];
+	char id[TEXT_VALUE_SIZE];
 
 	for (size_t i = 0; i < service->cohorts_count; i++) {
 		const struct cohort *cohort = &service->cohorts[i];
@@ -180,17 +234,34 @@ static void say_cohorts(const struct service *service)
 		else
 			printf(", the control");
 		putchar('\n');
-		for (size_t j = 0; j < cohort->backends_count; j++)
-			printf("  backend %s, weight %u\n",
-			       address_format(&cohort->backends[j].address, text),
-			       cohort->backends[j].weight);
+		for (size_t j = 0; j < cohort->backends_count; j++) {
+			const struct backend *backend = &cohort->backends[j];
+
+			server_id_format(backend, id);
+			printf("  backend %s, weight %u%s%s\n",
+			       address_format(&backend->address, text), backend->weight,
+			       *id ? ", server id " : "", id);
+		}
 	}
+}
+
+static void say_client_ids(const struct service *service)
+{
+	const struct client_id *id = &service->client_id;
+
+	if (service->client_key == CLIENT_KEY_QUIC)
+		printf("connection ids of %u bytes, server ids of %u at offset %u\n",
+		       id->quic_cid_length, id->quic_server_id_length, id->quic_server_id_offset);
+	if (service->client_key == CLIENT_KEY_PAYLOAD)
+		printf("payload of %u bytes at offset %u\n", id->payload_length,
+		       id->payload_offset);
 }
 
 static void say_details(const struct cli *cli, const struct control *control,
 			const struct service *service)
 {
 	char salt[2 * NAME_SIZE + 256], text[ADDRESS_TEXT_SIZE];
+	char drain[TEXT_VALUE_SIZE], udp_drain[TEXT_VALUE_SIZE];
 	struct table table;
 
 	printf("service %s, release `%s`, salt `%s`\n", service->name, service->release,
@@ -202,6 +273,11 @@ static void say_details(const struct cli *cli, const struct control *control,
 	       client_key_name(service->client_key), service->prefix4, service->prefix6,
 	       text_format_percent(service->holdout_ppm, text),
 	       service->balance == BALANCE_CLIENT ? "client" : "flow");
+	say_client_ids(service);
+	printf("drain %s, of UDP %s, on rollback %s\n",
+	       text_format_duration(service->affinity.drain_ms, drain),
+	       text_format_duration(service->affinity.udp_drain_ms, udp_drain),
+	       on_rollback_name(service));
 	say_cohorts(service);
 	putchar('\n');
 	table_begin(&table, share_headers);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The checks within one service: cohorts and their slots, backends, rules and their shares. First
- * the values that follow from others are filled in, then everything is compared.
+ * The checks within one service: cohorts and their slots, backends and their server ids, rules and
+ * their shares. First the values that follow from others are filled in, then everything is
+ * compared.
  */
 #include "config/check.h"
 
@@ -9,6 +10,7 @@
 #include "util/text.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +83,58 @@ static void settle_slots(struct check *check, struct service *service, const str
 	}
 }
 
+/* ---- what clients go by ---- */
+
+/* False where an error hides the client key. */
+static bool client_key_is_known(const struct check *check, const struct service *service)
+{
+	if (places_find(check->places, service, "key"))
+		return check_is_good(check, service, "key");
+	return check_is_good(check, service, "client");
+}
+
+static bool has_udp_vip(const struct service *service)
+{
+	for (size_t i = 0; i < service->vips_count; i++)
+		if (service->vips[i].protocol == IPPROTO_UDP)
+			return true;
+	return false;
+}
+
+/* A server id lies whole within a connection id, whose bytes are counted from 0. */
+static void check_connection_ids(struct check *check, const struct service *service,
+				 const struct path *client)
+{
+	const struct place *place = check_place(check, service, "quic_cid_length");
+	unsigned int length = service->client_id.quic_cid_length;
+	unsigned int id_offset = service->client_id.quic_server_id_offset;
+	unsigned int id_length = service->client_id.quic_server_id_length;
+
+	if (place && check_is_good(check, service, "quic_server_id_offset") &&
+	    check_is_good(check, service, "quic_server_id_length") &&
+	    id_offset + id_length > length)
+		check_report(check, place, client, "quic_cid_length",
+			     "give longer ids, or a smaller quic_server_id_offset or _length",
+			     "%u bytes cannot hold a server id of %u bytes at offset %u", length,
+			     id_length, id_offset);
+}
+
+static void check_client(struct check *check, const struct service *service,
+			 const struct path *path)
+{
+	struct path client = {.parent = path, .text = "client"};
+	const char *key = service->client_key == CLIENT_KEY_QUIC ? "quic" : "payload";
+
+	if (service->client_key != CLIENT_KEY_QUIC && service->client_key != CLIENT_KEY_PAYLOAD)
+		return;
+	if (check_place(check, service, "vips") && service->vips_count && !has_udp_vip(service))
+		check_report(check, places_find(check->places, service, "key"), &client, "key",
+			     "give it one, or use another key",
+			     "%s reads UDP datagrams, but the service has no udp VIP", key);
+	if (service->client_key == CLIENT_KEY_QUIC)
+		check_connection_ids(check, service, &client);
+}
+
 /* ---- backends ---- */
 
 struct backend_use {
@@ -97,22 +151,95 @@ static int compare_backends(const void *a, const void *b)
 	return order ? order : left->order < right->order ? -1 : 1;
 }
 
+/* Those without an id come first. */
+static int compare_server_ids(const void *a, const void *b)
+{
+	const struct backend_use *left = a, *right = b;
+	const struct backend *one = left->backend, *other = right->backend;
+	int order = (int)one->server_id_length - (int)other->server_id_length;
+
+	if (!order && one->server_id != other->server_id)
+		order = one->server_id < other->server_id ? -1 : 1;
+	return order ? order : left->order < right->order ? -1 : 1;
+}
+
+static void check_server_id(struct check *check, const struct service *service,
+			    const struct backend *backend, const struct path *path)
+{
+	const struct place *place = places_find(check->places, backend, "server_id");
+	bool is_quic = service->client_key == CLIENT_KEY_QUIC;
+	unsigned int length = service->client_id.quic_server_id_length;
+	bool length_is_known = check_is_good(check, service, "quic_server_id_length");
+
+	if (!client_key_is_known(check, service) || (place && place->bad))
+		return;
+	if (place && !is_quic)
+		check_report(check, place, path, "server_id",
+			     "remove it, or write `client: { key: quic }`",
+			     "goes with `key: quic` only");
+	else if (!place && is_quic)
+		check_report(check, places_find(check->places, backend, ""), path, "server_id",
+			     "give what the server puts in its connection ids, in hex",
+			     "is missing, `key: quic` needs it");
+	else if (place && length_is_known && backend->server_id_length != length)
+		check_report(check, place, path, "server_id",
+			     "give that many, or another quic_server_id_length",
+			     "is of length %u, but client/quic_server_id_length is %u",
+			     backend->server_id_length, length);
+}
+
+/* The steps that lead to a backend. */
+struct backend_path {
+	char address[ADDRESS_TEXT_SIZE];
+	struct path cohort, backends, path;
+};
+
+static const struct path *backend_path(const struct service *service, const struct backend_use *use,
+				       const struct path *cohorts, struct backend_path *out)
+{
+	out->cohort = cohort_path(service, use->cohort, cohorts);
+	out->backends = (struct path){.parent = &out->cohort, .text = "backends"};
+	out->path = (struct path){
+		.parent = &out->backends,
+		.text = address_format(&use->backend->address, out->address),
+	};
+	return &out->path;
+}
+
+/* Sorts @uses. */
+static void check_server_ids(struct check *check, const struct service *service,
+			     struct backend_use *uses, size_t count, const struct path *cohorts)
+{
+	qsort(uses, count, sizeof(*uses), compare_server_ids);
+	for (size_t i = 1; i < count; i++) {
+		const struct backend *first = uses[i - 1].backend, *second = uses[i].backend;
+		struct backend_path path;
+
+		if (!second->has_server_id || second->server_id_length != first->server_id_length ||
+		    second->server_id != first->server_id)
+			continue;
+		check_report_twice(check, places_find(check->places, second, "server_id"),
+				   places_find(check->places, first, "server_id"),
+				   backend_path(service, &uses[i], cohorts, &path), "server_id",
+				   "give each backend its own", "the server id stands");
+	}
+}
+
 static void check_backend(struct check *check, const struct service *service,
 			  const struct backend_use *use, const struct backend_use *before,
 			  const struct path *cohorts)
 {
-	struct path cohort = cohort_path(service, use->cohort, cohorts);
-	struct path backends = {.parent = &cohort, .text = "backends"};
 	const struct backend *backend = use->backend;
-	char text[ADDRESS_TEXT_SIZE];
-	struct path path = {.parent = &backends, .text = address_format(&backend->address, text)};
+	struct backend_path steps;
+	const struct path *path = backend_path(service, use, cohorts, &steps);
 
+	check_server_id(check, service, backend, path);
 	if (before && address_equal(&before->backend->address, &backend->address))
 		check_report_twice(check, places_find(check->places, backend, "address"),
-				   places_find(check->places, before->backend, "address"), &path,
+				   places_find(check->places, before->backend, "address"), path,
 				   NULL, "keep it in one cohort", "the backend stands");
 	if (backend->via.family && backend->via.family != backend->address.family)
-		check_report(check, places_find(check->places, backend, "via"), &path, "via",
+		check_report(check, places_find(check->places, backend, "via"), path, "via",
 			     "give a next hop of the backend's family",
 			     "is IPv%u, but the backend is IPv%u", backend->via.family,
 			     backend->address.family);
@@ -151,6 +278,8 @@ static void check_backends(struct check *check, const struct service *service,
 	qsort(uses, count, sizeof(*uses), compare_backends);
 	for (size_t i = 0; i < count; i++)
 		check_backend(check, service, &uses[i], i ? &uses[i - 1] : NULL, cohorts);
+	if (service->client_key == CLIENT_KEY_QUIC)
+		check_server_ids(check, service, uses, count, cohorts);
 	free(uses);
 }
 
@@ -320,6 +449,7 @@ void check_service(struct check *check, struct service *service, const struct pa
 	struct path rules = {.parent = path, .text = "rules"};
 
 	check_encap(check, service, path);
+	check_client(check, service, path);
 	check_cohort_names(check, service, &cohorts);
 	settle_slots(check, service, &cohorts);
 	check_control(check, service, &cohorts);

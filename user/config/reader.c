@@ -369,34 +369,73 @@ void reader_read_map(struct reader *reader, const struct schema *schema, const y
 	}
 }
 
+static const char *choice_name(const struct key *key, unsigned int value)
+{
+	const struct choice *choice = key->choices;
+
+	while (choice->name && choice->value != value)
+		choice++;
+	return choice->name ? choice->name : "";
+}
+
+static void report_missing(struct reader *reader, const struct key *key,
+			   const struct position *where, const struct path *path)
+{
+	char object[PATH_SIZE], expected[320], hint[400], why[80] = "";
+
+	if (key->with)
+		snprintf(why, sizeof(why), ", `%s: %s` needs it", key->with->name,
+			 choice_name(key->with, key->with_value));
+	snprintf(hint, sizeof(hint), "give %s", value_expected(key, expected, sizeof(expected)));
+	errors_add(reader->errors, where, path_format(path, object), hint, "is missing%s", why);
+}
+
+/* A key that goes with another choice than the one that was made. */
+static void report_misplaced(struct reader *reader, const struct key *key,
+			     const struct place *place, const struct path *path)
+{
+	const char *name = key->with->name, *value = choice_name(key->with, key->with_value);
+	char object[PATH_SIZE], hint[120];
+
+	snprintf(hint, sizeof(hint), "remove it, or write `%s: %s`", name, value);
+	errors_add(reader->errors, &place->where, path_format(path, object), hint,
+		   "goes with `%s: %s` only", name, value);
+}
+
+/* @path leads to the key. */
+static void finish_key(struct reader *reader, const struct key *key, const struct position *where,
+		       void *object, const struct path *path)
+{
+	const struct place *place = places_find(&reader->places, object, key->name);
+	const struct place *with =
+		key->with ? places_find(&reader->places, object, key->with->name) : NULL;
+	struct scalar fallback = {.text = key->fallback, .plain = true};
+	struct complaint complaint;
+
+	if (with && with->bad)
+		return; /* nobody knows what it goes with */
+	if (!value_applies(key, object)) {
+		if (place && !place->bad)
+			report_misplaced(reader, key, place, path);
+	} else if (place) {
+		return;
+	} else if (key->type == VALUE_MAP && key->part == PART_MAIN) {
+		/* Its keys have defaults too, and none is required. */
+		reader_finish_map(reader, key->schema, where, key_target(key, object), path);
+	} else if (key->required) {
+		report_missing(reader, key, where, path);
+	} else if (key->fallback && key->type != VALUE_LIST &&
+		   value_parse(key, &fallback, object, &complaint)) {
+		report_memory(reader, path);
+	}
+}
+
 void reader_finish_map(struct reader *reader, const struct schema *schema,
 		       const struct position *where, void *object, const struct path *path)
 {
-	char name[PATH_SIZE], expected[320], hint[400];
-	struct complaint complaint;
-
 	for (size_t i = 0; i < schema->keys_count; i++) {
-		const struct key *key = &schema->keys[i];
-		struct path step = {.parent = path, .text = key->name};
-		struct scalar fallback = {.text = key->fallback, .plain = true};
+		struct path step = {.parent = path, .text = schema->keys[i].name};
 
-		if (key->type == VALUE_MAP && key->part == PART_MAIN &&
-		    !places_find(&reader->places, object, key->name)) {
-			/* Its keys have defaults too, and none is required. */
-			reader_finish_map(reader, key->schema, where, key_target(key, object),
-					  &step);
-			continue;
-		}
-		if (places_find(&reader->places, object, key->name))
-			continue;
-		if (key->required) {
-			snprintf(hint, sizeof(hint), "give %s",
-				 value_expected(key, expected, sizeof(expected)));
-			errors_add(reader->errors, where, path_format(&step, name), hint,
-				   "is missing");
-		} else if (key->fallback && key->type != VALUE_LIST &&
-			   value_parse(key, &fallback, object, &complaint)) {
-			report_memory(reader, &step);
-		}
+		finish_key(reader, &schema->keys[i], where, object, &step);
 	}
 }

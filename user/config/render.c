@@ -108,6 +108,8 @@ static bool can_be_left_out(const struct key *key, const struct subject *subject
 {
 	bool given;
 
+	if (!value_applies(key, subject->object))
+		return true;
 	if (key->required)
 		return false;
 	if (key->given) {

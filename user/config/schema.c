@@ -22,6 +22,10 @@
 #define TEXT_MAX       255
 #define PATH_MAX_BYTES 4095
 #define WHOLE	       1000000 /* 100% in ppm */
+#define SECOND	       1000ULL /* ms */
+#define HOUR	       (3600 * SECOND)
+#define DAY	       (24 * HOUR)
+#define SERVER_ID_MAX  sizeof(((struct backend *)0)->server_id) /* bytes */
 
 /* The tables have a line or two for a key, as in the contract. */
 /* clang-format off */
@@ -39,8 +43,8 @@ static const struct choice interface_modes[] = {
 static const struct choice client_keys[] = {
 	{"source", CLIENT_KEY_SOURCE, PART_MAIN},
 	{"flow", CLIENT_KEY_FLOW, PART_MAIN},
-	{"quic", 0, PART_AFFINITY},
-	{"payload", 0, PART_AFFINITY},
+	{"quic", CLIENT_KEY_QUIC, PART_MAIN},
+	{"payload", CLIENT_KEY_PAYLOAD, PART_MAIN},
 	{NULL, 0, PART_MAIN},
 };
 
@@ -58,6 +62,12 @@ static const struct choice balances[] = {
 	{NULL, 0, PART_MAIN},
 };
 
+static const struct choice rollback_manners[] = {
+	{"cut", ON_ROLLBACK_CUT, PART_MAIN},
+	{"drain", ON_ROLLBACK_DRAIN, PART_MAIN},
+	{NULL, 0, PART_MAIN},
+};
+
 static const struct choice steer_methods[] = {
 	{"l2", STEER_L2, PART_MAIN},
 	{"ipip", STEER_IPIP, PART_MAIN},
@@ -72,7 +82,8 @@ static const struct key backend_keys[] = {
 	UNDELIVERED("port", PART_LATER),
 	{.name = "weight", .type = VALUE_INTEGER, .maximum = 1000, .fallback = "100",
 	 FIELD(struct backend, weight)},
-	UNDELIVERED("server_id", PART_AFFINITY),
+	{.name = "server_id", .type = VALUE_SERVER_ID, .maximum = SERVER_ID_MAX,
+	 GIVEN(struct backend, has_server_id)},
 	{.name = "mac", .type = VALUE_MAC, FIELD(struct backend, mac),
 	 GIVEN(struct backend, has_mac)},
 	{.name = "via", .type = VALUE_ADDRESS, FIELD(struct backend, via)},
@@ -103,6 +114,9 @@ static const struct key rule_keys[] = {
 KEYS_FIT(rule_keys);
 static const struct schema rule_schema = {SCHEMA(rule_keys), .identity = "name"};
 
+/* For one client key alone, which is the first of the table. */
+#define WITH_KEY(client_key) .with = &client_table[0], .with_value = CLIENT_KEY_##client_key
+
 static const struct key client_table[] = {
 	{.name = "key", .type = VALUE_CHOICE, .choices = client_keys, .fallback = "source",
 	 FIELD(struct service, client_key)},
@@ -111,11 +125,17 @@ static const struct key client_table[] = {
 	{.name = "prefix6", .type = VALUE_INTEGER, .minimum = 16, .maximum = 128, .fallback = "64",
 	 FIELD(struct service, prefix6)},
 	UNDELIVERED("group_by", PART_SEGMENTS),
-	UNDELIVERED("quic_cid_length", PART_AFFINITY),
-	UNDELIVERED("quic_server_id_offset", PART_AFFINITY),
-	UNDELIVERED("quic_server_id_length", PART_AFFINITY),
-	UNDELIVERED("payload_offset", PART_AFFINITY),
-	UNDELIVERED("payload_length", PART_AFFINITY),
+	{.name = "quic_cid_length", .type = VALUE_INTEGER, .required = true, .minimum = 1,
+	 .maximum = 20, WITH_KEY(QUIC), FIELD(struct service, client_id.quic_cid_length)},
+	{.name = "quic_server_id_offset", .type = VALUE_INTEGER, .maximum = 19, .fallback = "1",
+	 WITH_KEY(QUIC), FIELD(struct service, client_id.quic_server_id_offset)},
+	{.name = "quic_server_id_length", .type = VALUE_INTEGER, .minimum = 1,
+	 .maximum = SERVER_ID_MAX, .fallback = "2", WITH_KEY(QUIC),
+	 FIELD(struct service, client_id.quic_server_id_length)},
+	{.name = "payload_offset", .type = VALUE_INTEGER, .required = true, .maximum = 1400,
+	 WITH_KEY(PAYLOAD), FIELD(struct service, client_id.payload_offset)},
+	{.name = "payload_length", .type = VALUE_INTEGER, .required = true, .minimum = 1,
+	 .maximum = 16, WITH_KEY(PAYLOAD), FIELD(struct service, client_id.payload_length)},
 };
 KEYS_FIT(client_table);
 static const struct schema client_schema = {SCHEMA(client_table)};
@@ -130,6 +150,18 @@ static const struct key encap_keys[] = {
 };
 KEYS_FIT(encap_keys);
 static const struct schema encap_schema = {SCHEMA(encap_keys)};
+
+static const struct key affinity_keys[] = {
+	{.name = "drain", .type = VALUE_DURATION, .minimum = SECOND, .maximum = 30 * DAY,
+	 .fallback = "1h", .zero_hint = "use `rollout set --cut` to move live flows at once",
+	 FIELD(struct affinity, drain_ms)},
+	{.name = "udp_drain", .type = VALUE_DURATION, .minimum = SECOND, .maximum = HOUR,
+	 .fallback = "30s", FIELD(struct affinity, udp_drain_ms)},
+	{.name = "on_rollback", .type = VALUE_CHOICE, .choices = rollback_manners,
+	 .fallback = "cut", FIELD(struct affinity, on_rollback)},
+};
+KEYS_FIT(affinity_keys);
+static const struct schema affinity_schema = {SCHEMA(affinity_keys)};
 
 static const struct key vip_item = {.type = VALUE_VIP, .size = sizeof(struct vip)};
 
@@ -153,7 +185,8 @@ static const struct key service_keys[] = {
 	{.name = "steer", .type = VALUE_CHOICE, .required = true, .choices = steer_methods,
 	 FIELD(struct service, steer)},
 	{.name = "encap", .type = VALUE_MAP, .schema = &encap_schema},
-	UNDELIVERED("affinity", PART_AFFINITY),
+	{.name = "affinity", .type = VALUE_MAP, FIELD(struct service, affinity),
+	 .schema = &affinity_schema},
 	UNDELIVERED("unanswered_after", PART_ROLLOUT),
 	UNDELIVERED("idle_timeout", PART_ROLLOUT),
 	UNDELIVERED("server_first", PART_ROLLOUT),
@@ -192,7 +225,8 @@ static const struct key limits_keys[] = {
 	 .fallback = "8192", FIELD(struct limits, vips)},
 	{.name = "backends", .type = VALUE_INTEGER, .minimum = 1, .maximum = BACKENDS_MAX,
 	 .fallback = "65536", FIELD(struct limits, backends)},
-	UNDELIVERED("transition_flows", PART_AFFINITY),
+	{.name = "transition_flows", .type = VALUE_INTEGER, .minimum = 64, .maximum = 16777216,
+	 .fallback = "131072", FIELD(struct limits, transition_flows)},
 	UNDELIVERED("segment_clients", PART_SEGMENTS),
 	UNDELIVERED("segment_prefixes", PART_SEGMENTS),
 	UNDELIVERED("observed_clients", PART_SEGMENTS),

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 /* Which part delivers a key or a choice; until then it is refused, by name. */
-enum part { PART_MAIN, PART_AFFINITY, PART_SEGMENTS, PART_ROLLOUT, PART_LATER };
+enum part { PART_MAIN, PART_SEGMENTS, PART_ROLLOUT, PART_LATER };
 
 enum value_type {
 	VALUE_MAP,     /* a map of its own keys, kept in the same struct or in one inside it */
@@ -21,16 +21,18 @@ enum value_type {
 	VALUE_SHARES,  /* of a rule: cohort names, each with a percent */
 	VALUE_INTEGER, /* minimum to maximum */
 	VALUE_BOOLEAN,
-	VALUE_PERCENT, /* minimum to maximum ppm */
-	VALUE_CHOICE,  /* one of .choices */
-	VALUE_TEXT,    /* minimum to maximum bytes, without control characters */
-	VALUE_PATH,    /* the same, of a file */
+	VALUE_PERCENT,	/* minimum to maximum ppm */
+	VALUE_DURATION, /* minimum to maximum milliseconds */
+	VALUE_CHOICE,	/* one of .choices */
+	VALUE_TEXT,	/* minimum to maximum bytes, without control characters */
+	VALUE_PATH,	/* the same, of a file */
 	VALUE_NAME,
 	VALUE_INTERFACE, /* name of a network interface */
 	VALUE_ADDRESS,	 /* unicast; .minimum 4 or 6: of that family alone */
 	VALUE_MAC,	 /* unicast */
 	VALUE_VIP,
-	VALUE_LISTEN, /* HOST:PORT or `off` */
+	VALUE_LISTEN,	 /* HOST:PORT or `off` */
+	VALUE_SERVER_ID, /* of a backend, in more than one of its members: bytes in hex */
 };
 
 struct choice {
@@ -55,6 +57,14 @@ struct key {
 	const char *fallback;
 	uint64_t minimum, maximum; /* see enum value_type; of a list: items */
 	const struct choice *choices;
+	/*
+	 * A choice that stands earlier in the same map, and its value with which alone this key has
+	 * a meaning: .required and .fallback count there, anywhere else the key is refused and has
+	 * no value. NULL: it goes with all.
+	 */
+	const struct key *with;
+	unsigned int with_value;
+	const char *zero_hint; /* of a duration: what to do instead of giving 0 */
 
 	/* Where it is kept in its object. size 0: nowhere, there is only one value. */
 	size_t offset, size;

@@ -64,6 +64,8 @@ static void store_integer(void *target, size_t size, uint64_t number)
 		memcpy(target, &as16, size);
 	else if (size == sizeof(as32))
 		memcpy(target, &as32, size);
+	else if (size == sizeof(number))
+		memcpy(target, &number, size);
 }
 
 static uint64_t load_integer(const void *target, size_t size)
@@ -71,6 +73,7 @@ static uint64_t load_integer(const void *target, size_t size)
 	uint8_t as8 = 0;
 	uint16_t as16 = 0;
 	uint32_t as32 = 0;
+	uint64_t as64 = 0;
 
 	if (size == sizeof(as8))
 		memcpy(&as8, target, size);
@@ -78,7 +81,9 @@ static uint64_t load_integer(const void *target, size_t size)
 		memcpy(&as16, target, size);
 	else if (size == sizeof(as32))
 		memcpy(&as32, target, size);
-	return as8 + as16 + as32;
+	else if (size == sizeof(as64))
+		memcpy(&as64, target, size);
+	return as8 + as16 + as32 + as64;
 }
 
 static int parse_integer(const struct key *key, const struct scalar *scalar, void *target,
@@ -151,6 +156,38 @@ static void expected_percent(const struct key *key, char *out, size_t size)
 
 	snprintf(out, size, "a share from 0%% to %s in steps of 1ppm, such as 0.5%% or 100ppm",
 		 text_format_percent(key->maximum, limit));
+}
+
+static int parse_duration(const struct key *key, const struct scalar *scalar, void *target,
+			  struct complaint *complaint)
+{
+	uint64_t milliseconds = 0;
+	int error = strcmp(scalar->text, "0") ? text_duration(scalar->text, &milliseconds) : 0;
+
+	if (error == -EINVAL)
+		return complain(complaint, scalar->text, "is not a duration");
+	if (!error && !milliseconds && key->zero_hint)
+		snprintf(complaint->hint, sizeof(complaint->hint), "%s", key->zero_hint);
+	if (error || milliseconds < key->minimum || milliseconds > key->maximum)
+		return complain(complaint, scalar->text, "is out of range");
+	store_integer(target, key->size, milliseconds);
+	return 0;
+}
+
+static json_t *render_duration(const struct key *key, const void *target)
+{
+	char text[TEXT_VALUE_SIZE];
+
+	return json_string(text_format_duration(load_integer(target, key->size), text));
+}
+
+static void expected_duration(const struct key *key, char *out, size_t size)
+{
+	char minimum[TEXT_VALUE_SIZE], maximum[TEXT_VALUE_SIZE];
+
+	snprintf(out, size, "a duration from %s to %s, such as 90s or 1h30m",
+		 text_format_duration(key->minimum, minimum),
+		 text_format_duration(key->maximum, maximum));
 }
 
 /* ---- words ---- */
@@ -531,12 +568,47 @@ static void expected_listen(const struct key *key, char *out, size_t size)
 	snprintf(out, size, "HOST:PORT, such as 127.0.0.1:9977 or \"[::1]:9977\", or off");
 }
 
+/* ---- server ids ---- */
+
+static int parse_server_id(const struct key *key, const struct scalar *scalar, void *target,
+			   struct complaint *complaint)
+{
+	size_t digits = strlen(scalar->text);
+	struct backend *backend = target;
+
+	if (!digits || digits % 2 || strspn(scalar->text, "0123456789abcdefABCDEF") < digits)
+		return complain(complaint, scalar->text, "is not whole bytes in hex");
+	if (digits / 2 > key->maximum)
+		return complain(complaint, scalar->text, "has %zu bytes", digits / 2);
+	backend->server_id = strtoull(scalar->text, NULL, 16);
+	backend->server_id_length = digits / 2;
+	return 0;
+}
+
+static json_t *render_server_id(const struct key *key, const void *target)
+{
+	const struct backend *backend = target;
+
+	(void)key;
+	if (!backend->has_server_id)
+		return json_null();
+	return json_sprintf("%0*llx", 2 * backend->server_id_length,
+			    (unsigned long long)backend->server_id);
+}
+
+static void expected_server_id(const struct key *key, char *out, size_t size)
+{
+	snprintf(out, size, "1 to %llu bytes as pairs of hex digits, such as 0a2f",
+		 (unsigned long long)key->maximum);
+}
+
 /* ---- the table ---- */
 
 static const struct value_type_operations operations[] = {
 	[VALUE_INTEGER] = {parse_integer, render_integer, expected_integer},
 	[VALUE_BOOLEAN] = {parse_boolean, render_boolean, expected_boolean},
 	[VALUE_PERCENT] = {parse_percent, render_percent, expected_percent},
+	[VALUE_DURATION] = {parse_duration, render_duration, expected_duration},
 	[VALUE_CHOICE] = {parse_choice, render_choice, expected_choice},
 	[VALUE_TEXT] = {parse_text, render_text, expected_text},
 	[VALUE_PATH] = {parse_text, render_text, expected_path},
@@ -546,6 +618,7 @@ static const struct value_type_operations operations[] = {
 	[VALUE_MAC] = {parse_mac, render_mac, expected_mac},
 	[VALUE_VIP] = {parse_vip, render_vip, expected_vip},
 	[VALUE_LISTEN] = {parse_listen, render_listen, expected_listen},
+	[VALUE_SERVER_ID] = {parse_server_id, render_server_id, expected_server_id},
 };
 
 int value_parse(const struct key *key, const struct scalar *scalar, void *object,
@@ -561,8 +634,17 @@ int value_parse(const struct key *key, const struct scalar *scalar, void *object
 	return error;
 }
 
+bool value_applies(const struct key *key, const void *object)
+{
+	const struct key *with = key->with;
+
+	return !with || load_integer(key_target(with, object), with->size) == key->with_value;
+}
+
 json_t *value_to_json(const struct key *key, const void *object)
 {
+	if (!value_applies(key, object))
+		return json_null();
 	return operations[key->type].render(key, key_target(key, object));
 }
 

@@ -25,6 +25,9 @@ struct complaint {
 int value_parse(const struct key *key, const struct scalar *scalar, void *object,
 		struct complaint *complaint);
 
+/* Whether @key has a meaning in @object, by the choice that it goes with. */
+bool value_applies(const struct key *key, const void *object);
+
 /* @key's value in @object as JSON, null where it is unset; a new reference. Not for maps, lists and
  * shares. */
 json_t *value_to_json(const struct key *key, const void *object);

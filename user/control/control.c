@@ -172,5 +172,6 @@ void control_close(struct control *control)
 	store_close(control->store);
 	free(control->touched);
 	free(control->lifted);
+	free(control->cuts);
 	free(control);
 }

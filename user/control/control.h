@@ -36,8 +36,15 @@ struct control {
 		uint32_t slot, seen; /* service_kills() when it was decided */
 	} * lifted;		     /* control_lift_latch() */
 	size_t lifted_count;
-	bool has_made_maps; /* and not committed yet: they go again with an error */
-	size_t published;   /* services that control_publish() gave a new view */
+	struct cut {
+		char service[NAME_SIZE];
+		size_t rule, cohort;
+		bool all; /* of a kill that is lifted */
+	} * cuts;	  /* control_cut() */
+	size_t cuts_count;
+	bool has_made_maps;   /* and not committed yet: they go again with an error */
+	uint64_t patience_ms; /* left of this write, to wait for neighbours */
+	size_t published;     /* services that control_publish() gave a new view */
 };
 
 /* For reading: works with no store, no maps, no privileges as far as files allow. */
@@ -56,6 +63,11 @@ void control_set_policy(struct control *control, struct policy *policy);
 /* control_publish() compiles the services that were touched, or are behind. NULL: all. */
 int control_touch(struct control *control, const char *service);
 bool control_is_touched(const struct control *control, const char *service);
+/*
+ * What is published of the service next takes the live flows of clients who are not in canary
+ * @cohort by then, too: of those that @rule decides.
+ */
+int control_cut(struct control *control, const char *service, size_t rule, size_t cohort);
 /* Takes the service's latch back, a kill in the kernel too once the new view is shown. Reads `live`
  * again. */
 int control_lift_latch(struct control *control, const char *service);
@@ -80,6 +92,12 @@ uint32_t effective_control_share(const struct control *control, const struct ser
 				 size_t rule);
 /* A latch holds every canary of the service (killed) or one of them at control. */
 bool service_is_latched(const struct control *control, const struct service *service);
+
+/* ---- input.c ---- */
+
+/* enum backend_health: what is wished of it. */
+uint8_t backend_health(const struct control *control, const struct service *service,
+		       const struct backend *backend);
 
 /* ---- resolve.c ---- */
 
@@ -128,6 +146,8 @@ struct view_numbers {
  * writes. */
 int numbers_of(struct control *control, const struct service *service, struct view_numbers *out);
 void view_numbers_release(struct view_numbers *numbers);
+/* A new service is in @slot: what another one that had it has counted there is gone. */
+int numbers_begin(struct control *control, uint32_t slot);
 /* Gives back the numbers of names that the service no longer has. */
 int numbers_free(struct control *control, const struct service *service);
 

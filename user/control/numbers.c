@@ -137,6 +137,13 @@ static int number_lane(struct control *control, const struct service *service, c
 	return error;
 }
 
+int numbers_begin(struct control *control, uint32_t slot)
+{
+	int error = zero_counters(control, MAP_DECISION_COUNTERS, slot, 1);
+
+	return error ? error : zero_counters(control, MAP_AFFINITY_COUNTERS, slot, 1);
+}
+
 int numbers_of(struct control *control, const struct service *service, struct view_numbers *out)
 {
 	size_t i;

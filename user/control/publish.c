@@ -5,7 +5,7 @@
  * store ahead of the kernel or the kernel untouched; comparing epochs finds the first, and nothing
  * has to be done about the second.
  */
-#include "control/control.h"
+#include "control/control_internal.h"
 
 #include "allocation.h"
 #include "observe/baseline.h"
@@ -14,7 +14,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#define NEIGHBOURS_WAIT_MS 300 /* a neighbour that is there answers in a few */
 
 int control_touch(struct control *control, const char *service)
 {
@@ -35,6 +36,23 @@ int control_touch(struct control *control, const char *service)
 	return 0;
 }
 
+static int add_cut(struct control *control, struct cut cut, const char *service)
+{
+	struct cut *grown = reallocarray(control->cuts, control->cuts_count + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	snprintf(cut.service, sizeof(cut.service), "%s", service);
+	control->cuts = grown;
+	grown[control->cuts_count++] = cut;
+	return 0;
+}
+
+int control_cut(struct control *control, const char *service, size_t rule, size_t cohort)
+{
+	return add_cut(control, (struct cut){.rule = rule, .cohort = cohort}, service);
+}
+
 int control_lift_latch(struct control *control, const char *service)
 {
 	const struct live_service *live = live_service_of(&control->live, service);
@@ -52,6 +70,8 @@ int control_lift_latch(struct control *control, const char *service)
 		.seen = control->datapath ? service_kills(control->datapath, live->slot) : 0,
 	};
 	error = store_set_latch(control->store, service, LATCH_NONE, control->errors);
+	if (!error && live->latch == LATCH_KILLED)
+		error = add_cut(control, (struct cut){.all = true}, service);
 	return error ? error : control_reload_live(control);
 }
 
@@ -96,88 +116,11 @@ int control_load(struct control *control)
 	return error;
 }
 
-/* ---- the input of a compilation ---- */
-
-static uint64_t monotonic_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
-
-/* The pins of a service that still hold, as the kernel takes them. malloc()ed. */
-static struct pin *pins_of(const struct control *control, const struct service *service,
-			   size_t *count)
-{
-	struct pin *pins = calloc(control->live.pins_count + 1, sizeof(*pins));
-	uint64_t now = time_now_ns();
-	size_t i;
-
-	*count = 0;
-	for (i = 0; pins && i < control->live.pins_count; i++) {
-		const struct live_pin *live = &control->live.pins[i];
-		int cohort;
-
-		if (strcmp(live->service, service->name) ||
-		    (live->expires_ns && live->expires_ns <= now))
-			continue;
-		cohort = service_cohort(service, live->cohort);
-		if (cohort < 0)
-			continue;
-		if (service_is_latched(control, service))
-			cohort = 0;
-		pins[(*count)++] = (struct pin){
-			.client = prefix_shorten(&live->client, service->prefix4, service->prefix6),
-			.cohort = cohort,
-			.expires = live->expires_ns ? monotonic_now() + (live->expires_ns - now)
-						    : PIN_FOREVER,
-			.until = live->expires_ns,
-		};
-	}
-	return pins;
-}
-
-static void input_shares(const struct control *control, const struct service *service,
-			 struct compile_input *input)
-{
-	size_t rule, cohort;
-
-	for (rule = 0; rule < service->rules_count; rule++)
-		for (cohort = 1; cohort < service->cohorts_count; cohort++)
-			input->share_ppm[rule][cohort] =
-				effective_share(control, service, rule, cohort);
-}
-
-static int make_input(struct control *control, const struct service *service,
-		      struct view_numbers *numbers, struct pin **pins, struct compile_input *input)
-{
-	int error = numbers_of(control, service, numbers);
-
-	if (error)
-		return error;
-	*input = (struct compile_input){
-		.service = service,
-		.no_rule_group = numbers->no_rule_group,
-		.backend_numbers = numbers->backend_numbers,
-		.backend_counters = numbers->backend_counters,
-		.secret_fingerprint =
-			control->datapath ? datapath_box(control->datapath)->secret_fingerprint : 0,
-	};
-	memcpy(input->rule_groups, numbers->rule_groups, sizeof(input->rule_groups));
-	memcpy(input->lanes, numbers->lanes, sizeof(input->lanes));
-	*pins = pins_of(control, service, &input->pins_count);
-	input->pins = *pins;
-	if (!*pins)
-		return -ENOMEM;
-	input_shares(control, service, input);
-	return 0;
-}
-
 /* ---- one service ---- */
 
 static struct next_hop *ask_next_hops(struct control *control, struct next_hops *next_hops,
-				      const struct compile_input *input, size_t count)
+				      const struct compile_input *input, size_t count,
+				      const struct view *shown)
 {
 	const struct service *service = input->service;
 	struct next_hop *hops = calloc(count + 1, sizeof(*hops));
@@ -187,9 +130,14 @@ static struct next_hop *ask_next_hops(struct control *control, struct next_hops 
 		hops[i].state = NEXT_HOP_NO_ROUTE;
 	for (cohort = 0; hops && cohort < service->cohorts_count; cohort++)
 		for (i = 0; i < service->cohorts[cohort].backends_count; i++, index++) {
-			if (backend_next_hop(
-				    next_hops, service, &service->cohorts[cohort].backends[i],
-				    &hops[input->backend_numbers[index]], control->errors)) {
+			uint16_t number = input->backend_numbers[index];
+			const struct backend_line *line = NULL;
+
+			if (shown && number < shown->backends_count)
+				line = datapath_backend(control->datapath, shown, number);
+			if (settled_next_hop(control, next_hops, service,
+					     &service->cohorts[cohort].backends[i], line,
+					     &hops[number])) {
 				free(hops);
 				return NULL;
 			}
@@ -197,20 +145,54 @@ static struct next_hop *ask_next_hops(struct control *control, struct next_hops 
 	return hops;
 }
 
+static struct transition_plan plan_of(const struct control *control,
+				      const struct publication *publication,
+				      const struct service *service)
+{
+	struct transition_plan plan = {
+		.now = publication_now(publication),
+		.hz = jiffies_hz(),
+		.monotonic_ns = monotonic_now(),
+		.drain_ms = service->affinity.drain_ms,
+		.udp_drain_ms = service->affinity.udp_drain_ms,
+	};
+	size_t i;
+
+	for (i = 0; i < control->cuts_count; i++) {
+		const struct cut *cut = &control->cuts[i];
+
+		if (strcmp(cut->service, service->name))
+			continue;
+		plan.cut_all |= cut->all;
+		if (!cut->all)
+			plan.cuts[cut->rule] |= 1 << cut->cohort;
+	}
+	return plan;
+}
+
+static bool is_cut(const struct control *control, const char *service)
+{
+	size_t i;
+
+	for (i = 0; i < control->cuts_count; i++)
+		if (!strcmp(control->cuts[i].service, service))
+			return true;
+	return false;
+}
+
 static int stage_view(struct control *control, struct publication *publication,
 		      struct next_hops *next_hops, const struct compile_input *input,
 		      struct view_image *image, const struct live_service *live)
 {
-	struct next_hop *hops;
-	int error = compile_rings(input, image);
+	struct transition_plan plan = plan_of(control, publication, input->service);
+	struct next_hop *hops = ask_next_hops(control, next_hops, input, image->backends_count,
+					      datapath_view(control->datapath, live->slot));
+	int error;
 
-	if (error)
-		return error;
-	hops = ask_next_hops(control, next_hops, input, image->backends_count);
 	if (!hops)
 		return -EIO;
 	error = publication_stage(publication, live->slot, live->name, image, live->epoch, hops,
-				  control->errors);
+				  &plan, control->errors);
 	free(hops);
 	control->published += !error;
 	return error;
@@ -240,16 +222,70 @@ static bool slot_is_busy(uint32_t slot, const void *data)
 	return control->datapath && datapath_view(control->datapath, slot);
 }
 
+/* Do the shown lines say of their backends what is wished of them? */
+static bool health_is_shown(const struct control *control, const struct live_service *live,
+			    const struct view_image *image)
+{
+	const struct view *view = datapath_view(control->datapath, live->slot);
+	size_t i;
+
+	for (i = 0; i < image->backends_count && i < view->backends_count; i++) {
+		const struct backend_line *line = datapath_backend(control->datapath, view, i);
+
+		if (!(line->flags & BACKEND_GONE) && line->health != image->backends[i].health)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Brings the kernel to @image: by a view, where the epoch is new, a cut is asked for or an era is
+ * over; in place, where only health differs and an era is open; else nothing is to be done.
+ */
+static int bring_up(struct control *control, struct publication *publication,
+		    struct next_hops *next_hops, const struct compile_input *input,
+		    struct view_image *image, const struct live_service *live)
+{
+	const struct view *view = datapath_view(control->datapath, live->slot);
+	bool is_current = is_shown(control, live) && !is_cut(control, live->name) &&
+			  !era_is_over(view, publication_now(publication));
+	struct transition_plan plan;
+	int error;
+
+	if (is_current && health_is_shown(control, live, image))
+		return 0;
+	error = compile_rings(input, image);
+	if (error)
+		return error;
+	if (is_current) {
+		plan = plan_of(control, publication, input->service);
+		error = publication_stage_health(publication, live->slot, image, &plan);
+		if (error != -EAGAIN)
+			return error;
+	}
+	return stage_view(control, publication, next_hops, input, image, live);
+}
+
+static bool remembers(const struct view_image *image)
+{
+	size_t i;
+
+	for (i = 0; i < image->backends_count; i++)
+		if (image->backends[i].flags & BACKEND_GONE)
+			return true;
+	return false;
+}
+
+/* *@settled: no name of an earlier epoch is in use any more. */
 static int publish_service(struct control *control, struct publication *publication,
 			   struct next_hops *next_hops, const struct service *service,
-			   bool *changed)
+			   bool *settled)
 {
 	struct live_service live;
-	struct view_numbers numbers = {0};
-	struct compile_input input;
+	struct service_input input = {0};
 	struct view_image image = {0};
-	bool is_new = false, is_behind;
-	struct pin *pins = NULL;
+	size_t published = control->published;
+	bool is_new, is_behind;
 	int error;
 
 	error = store_add_service(control->store, service->name, service_limit(control),
@@ -261,32 +297,37 @@ static int publish_service(struct control *control, struct publication *publicat
 					live.slot);
 	if (error)
 		return error;
+	if (!live.epoch)
+		error = numbers_begin(control, live.slot);
+	if (error)
+		return error;
 	if (!control_is_touched(control, service->name) &&
 	    (!control->datapath || is_shown(control, &live)))
 		return 0;
-	error = make_input(control, service, &numbers, &pins, &input);
+	error = service_input_make(control, service, &input);
 	if (!error)
-		error = compile_view(&input, &image);
+		error = compile_view(&input.input, &image);
 	if (error)
 		goto out;
-	if (!live.epoch || image.content != live.digest) {
+	is_new = !live.epoch || image.content != live.digest;
+	if (is_new) {
 		live.epoch++;
 		live.digest = image.content;
 		error = store_set_epoch(control->store, service->name, live.epoch, image.content,
 					control->errors);
-		is_new = true;
-		*changed = true;
 	}
 	is_behind = control->datapath && !is_shown(control, &live);
 	/* A boot made the counters anew as well: what was noted of them is no longer so. */
 	if (!error && (is_new || is_behind))
 		error = baseline_record(control, service);
-	if (!error && is_behind)
-		error = stage_view(control, publication, next_hops, &input, &image, &live);
+	if (!error && control->datapath)
+		error = bring_up(control, publication, next_hops, &input.input, &image, &live);
+	/* Of an image that was not folded it cannot be told what packets still use. */
+	*settled =
+		control->datapath ? control->published > published && !remembers(&image) : is_new;
 out:
 	view_image_release(&image);
-	view_numbers_release(&numbers);
-	free(pins);
+	service_input_release(&input);
 	return error;
 }
 
@@ -396,19 +437,19 @@ static int stage_all(struct control *control, struct publication *publication,
 		     struct next_hops *next_hops)
 {
 	const struct policy *policy = control->policy;
-	bool *changed = calloc(policy->services_count + 1, sizeof(*changed));
-	int error = changed ? 0 : -ENOMEM;
+	bool *settled = calloc(policy->services_count + 1, sizeof(*settled));
+	int error = settled ? 0 : -ENOMEM;
 	size_t i;
 
 	for (i = 0; i < policy->services_count && !error; i++)
 		error = publish_service(control, publication, next_hops, &policy->services[i],
-					&changed[i]);
+					&settled[i]);
 	/* Last: a number that is free again is nobody else's before packets have stopped counting
 	 * into it. */
 	for (i = 0; i < policy->services_count && !error; i++)
-		if (changed[i])
+		if (settled[i])
 			error = numbers_free(control, &policy->services[i]);
-	free(changed);
+	free(settled);
 	if (!error)
 		error = control_reload_live(control);
 	if (error || !control->datapath)
@@ -423,6 +464,7 @@ int control_publish(struct control *control)
 	struct next_hops *next_hops = NULL;
 	int error = 0;
 
+	control->patience_ms = NEIGHBOURS_WAIT_MS;
 	/* Nothing was ever desired, or the store was lost: then what is loaded is not for an empty
 	 * policy to remove. */
 	if (!control->revision.number) {
@@ -436,6 +478,10 @@ int control_publish(struct control *control)
 		error = read_secret(control, &secret);
 		if (!error)
 			error = publication_begin(control->datapath, &publication, control->errors);
+		if (!error)
+			publication_expect(publication, control->touched_all
+								? control->policy->services_count
+								: control->touched_count);
 		if (!error)
 			error = next_hops_open(&next_hops, control->errors);
 	}

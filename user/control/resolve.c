@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Next hops of the backends in force: asked from the kernel, written where they differ. */
-#include "control/control.h"
+#include "control/control_internal.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define AWAIT_STEP_MS 20
+#define AWAIT_STEP_MS 5
 
 /* The next hop gives the outer source where the file does not; l2 has none. */
 static bool source_is_given(const struct service *service, const struct backend *backend)
@@ -34,6 +34,36 @@ int backend_next_hop(struct next_hops *next_hops, const struct service *service,
 	    !(backend->address.family == 6 ? out->source6 : out->source4).family)
 		out->state = NEXT_HOP_NO_SOURCE;
 	return error;
+}
+
+static bool is_line_of(const struct backend_line *line, const struct backend *backend)
+{
+	size_t size = backend->address.family == 6 ? 16 : 4;
+
+	return line && !memcmp(line->address, backend->address.bytes, size);
+}
+
+int settled_next_hop(struct control *control, struct next_hops *next_hops,
+		     const struct service *service, const struct backend *backend,
+		     const struct backend_line *shown, struct next_hop *out)
+{
+	for (;;) {
+		int error = backend_next_hop(next_hops, service, backend, out, control->errors);
+
+		if (error || out->state != NEXT_HOP_RESOLVING)
+			return error;
+		if (is_line_of(shown, backend)) {
+			if (!(shown->next_hop & NEXT_HOP_VALID) || shown->ifindex != out->ifindex)
+				return 0;
+			memcpy(out->mac, &shown->next_hop, sizeof(out->mac));
+			out->state = NEXT_HOP_RESOLVED;
+			return 0;
+		}
+		if (control->patience_ms < AWAIT_STEP_MS)
+			return 0;
+		control->patience_ms -= AWAIT_STEP_MS;
+		poll(NULL, 0, AWAIT_STEP_MS);
+	}
 }
 
 struct refresh {
@@ -95,6 +125,44 @@ static int refresh_backend(struct refresh *refresh, const struct service *servic
 	return add_change(refresh, (struct next_hop_change){line, hop, own_source});
 }
 
+/*
+ * A backend that left the file has flows until the era ends. Where the file said its way that is as
+ * it was; and nobody waits for one that does not answer, for most likely it was switched off.
+ */
+static int refresh_gone(struct refresh *refresh, const struct service *service,
+			struct backend_line *line)
+{
+	struct backend backend = {.address.family = line->flags & BACKEND_IPV6 ? 6 : 4};
+	bool own_source = source_is_given(service, &backend);
+	struct next_hop hop;
+	int error;
+
+	if (line->flags & BACKEND_NO_FIB)
+		return 0;
+	memcpy(backend.address.bytes, line->address, sizeof(line->address));
+	error = backend_next_hop(refresh->next_hops, service, &backend, &hop,
+				 refresh->control->errors);
+	if (error || hop.state == NEXT_HOP_RESOLVING || next_hop_is_current(line, &hop, own_source))
+		return error;
+	return add_change(refresh, (struct next_hop_change){line, hop, own_source});
+}
+
+static int refresh_all_gone(struct refresh *refresh, const struct service *service,
+			    const struct view *view)
+{
+	uint32_t number;
+	int error = 0;
+
+	for (number = 0; number < view->backends_count && !error; number++) {
+		struct backend_line *line =
+			datapath_backend(refresh->control->datapath, view, number);
+
+		if (line->flags & BACKEND_GONE)
+			error = refresh_gone(refresh, service, line);
+	}
+	return error;
+}
+
 static int refresh_service(struct refresh *refresh, const struct service *service)
 {
 	struct control *control = refresh->control;
@@ -119,6 +187,8 @@ static int refresh_service(struct refresh *refresh, const struct service *servic
 					refresh, service, backend,
 					datapath_backend(control->datapath, view, number));
 		}
+	if (!error && (view->flags & VIEW_TRANSITION))
+		error = refresh_all_gone(refresh, service, view);
 	return error;
 }
 

@@ -119,6 +119,32 @@ static bool needs_attaching(const struct control *control)
 	return false;
 }
 
+/*
+ * Eras that are over for packets, by the kernel's clock. Their services are shown again without
+ * them, once: that gives back the transition table's room and the numbers of backends that left.
+ */
+static int touch_ended_eras(struct control *control)
+{
+	uint64_t now = 0;
+	size_t i;
+	int error = 0;
+
+	for (i = 0; control->datapath && i < control->policy->services_count && !error; i++) {
+		const char *name = control->policy->services[i].name;
+		const struct live_service *live = live_service_of(&control->live, name);
+		const struct view *view =
+			live ? datapath_view(control->datapath, live->slot) : NULL;
+
+		if (!view || !(view->flags & VIEW_TRANSITION))
+			continue;
+		if (!now)
+			error = datapath_jiffies(control->datapath, &now, control->errors);
+		if (!error && era_is_over(view, now))
+			error = control_touch(control, name);
+	}
+	return error;
+}
+
 static bool needs_restoring(const struct daemon *daemon, const struct control *control)
 {
 	return daemon->restore_is_due || control->touched_all || control->touched_count ||
@@ -130,6 +156,8 @@ static int bring_up_to_date(struct daemon *daemon, struct control *control)
 	uint64_t now = time_now_ns();
 	int error = has_ended_pin(control, now) ? drop_ended_pins(control, now) : 0;
 
+	if (!error)
+		error = touch_ended_eras(control);
 	if (error || !needs_restoring(daemon, control))
 		return error;
 	error = restore(control);
@@ -150,7 +178,7 @@ static bool is_busy(struct daemon *daemon, int error)
 	return daemon->busy && daemon->busy < BUSY_PATIENCE && !daemon->place.wait_ms;
 }
 
-/* Next hops, pins and links, under the writer lock. */
+/* Next hops, pins, eras and links, under the writer lock. */
 static void maintain(struct daemon *daemon)
 {
 	struct errors *errors = errors_new();
@@ -377,6 +405,7 @@ out:
 	free(daemon.listen);
 	for (task = 0; task < TASKS; task++)
 		free(daemon.said[task]);
+	daemon_facts_release(&daemon.facts);
 	sd_event_source_disable_unref(daemon.refresh);
 	sd_event_unref(daemon.event);
 	next_hops_close(daemon.next_hops);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The daemon: owns no truth. It restores the kernel side after a boot, keeps next hops fresh, drops
- * pins that have ended and serves /metrics. When it dies the data path goes on.
+ * pins and eras that have ended and serves /metrics. When it dies the data path goes on.
  */
 #ifndef XDP_CANARY_DAEMON_H
 #define XDP_CANARY_DAEMON_H

@@ -28,12 +28,15 @@
 	X(RING_SLOTS, "ring_slots", struct ring_line)                                              \
 	X(BACKENDS, "backends", struct backend_line)                                               \
 	X(PINS, "pins", struct pin_range)                                                          \
+	X(TRANSITION, "transition", struct transition_line)                                        \
+	X(SERVER_IDS, "server_ids", struct server_id)                                              \
 	X(VIP_BUCKETS, "vip_buckets", struct vip_bucket)                                           \
 	X(VIPS6, "vips6", struct vip6)                                                             \
 	X(SERVICE_NAMES, "service_names", struct service_name)                                     \
 	X(BOX, "box", struct box)                                                                  \
 	X(INTERFACE_COUNTERS, "interface_counters", struct interface_counter)                      \
 	X(DECISION_COUNTERS, "decision_counters", struct decision_counter)                         \
+	X(AFFINITY_COUNTERS, "affinity_counters", struct affinity_counter)                         \
 	X(RULE_COUNTERS, "rule_counters", struct rule_counter)                                     \
 	X(BACKEND_COUNTERS, "backend_counters", struct backend_counter)                            \
 	X(GRACE_INNER, "grace_inner", __u32)                                                       \
@@ -46,12 +49,19 @@ enum map_id {
 		MAPS
 };
 
+/*
+ * A descriptor that may not write cannot be mapped (mmap clears VM_SHARED, the kernel insists on
+ * it): a reader without the right to write has a copy, of the moment when it first looked.
+ */
+enum map_access { MAP_IS_READABLE, MAP_IS_WRITABLE, MAP_IS_COPY };
+
 struct map {
 	const char *name;
 	int fd;
 	uint32_t entries, value_size;
-	void *memory; /* the array itself, of mmapable maps; NULL or a copy for who may not write */
-	bool is_copy;
+	enum map_access access;
+	uint8_t *memory; /* of mmapable maps: room for the array; map_reach() puts pages there */
+	uint8_t *has_chunk;
 };
 
 struct datapath {
@@ -60,8 +70,23 @@ struct datapath {
 	bool writable;
 };
 
-/* Elements of a multiple of 8 bytes alone lie one after the other: others are padded. */
-#define map_array(datapath, id, type) ((type *)(datapath)->maps[id].memory)
+/* ---- memory.c: the arrays ---- */
+
+/* @count elements from the @first on. Elements of a multiple of 8 bytes alone lie one after the
+ * other: others are padded. */
+#define map_part(datapath, id, type, first, count)                                                 \
+	((type *)map_reach(&(datapath)->maps[id], (first) * sizeof(type), (count) * sizeof(type)))
+/* All of them, which costs 0.1 ms a MiB. */
+#define map_array(datapath, id, type)                                                              \
+	((type *)map_reach(&(datapath)->maps[id], 0, map_bytes(&(datapath)->maps[id], false)))
+
+/* The bytes [@from, @from + @size) of the array; what lies beside them may not be there. */
+void *map_reach(const struct map *map, size_t from, size_t size);
+/* 0, -ENOMEM or another error of mmap(). */
+int map_reserve(struct map *map, enum map_access access);
+void map_release(struct map *map);
+/* Bytes of kernel memory that a map's elements take; per-CPU ones on all CPUs. */
+uint64_t map_bytes(const struct map *map, bool per_cpu);
 
 /* ---- maps.c: opening and making them ---- */
 
@@ -78,8 +103,6 @@ void datapath_close(struct datapath *datapath);
 int datapath_pin_explainer(struct datapath *datapath, struct siphash_key secret,
 			   struct errors *errors);
 struct box *datapath_box(const struct datapath *datapath);
-/* Bytes of kernel memory that a map's elements take; per-CPU ones on all CPUs. */
-uint64_t map_bytes(const struct map *map, bool per_cpu);
 bool map_is_per_cpu(enum map_id id);
 uint64_t secret_fingerprint(struct siphash_key secret);
 /* The `limits.services` that the maps were made with. */

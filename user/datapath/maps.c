@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Maps: sized when they are made, found again by their pins, mapped into memory for writers. Who
- * may write what and when is in headers/abi.h.
+ * Maps: sized when they are made, and found again by their pins. Who may write what and when is in
+ * headers/abi.h.
  */
 #include "datapath/datapath.h"
 
@@ -16,7 +16,6 @@
 #include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -29,6 +28,7 @@
 /* Lines go by backend number, and numbers of those that left are given again late: room for gaps.
  */
 #define BACKEND_GENERATIONS 3
+#define SERVER_ID_SLOTS	    4 /* a backend: half full at the most, and two generations */
 #define PIN_RANGES_MAX                                                                             \
 	(2u << PINS_SEARCH_STEPS) /* of the most that one service can have, two generations */
 
@@ -79,6 +79,7 @@ static uint32_t map_entries(enum map_id id, const struct limits *limits)
 	case MAP_CELLS:
 	case MAP_SERVICE_NAMES:
 	case MAP_DECISION_COUNTERS:
+	case MAP_AFFINITY_COUNTERS:
 		return slots;
 	case MAP_VIEWS:
 		return 2 * slots;
@@ -90,6 +91,10 @@ static uint32_t map_entries(enum map_id id, const struct limits *limits)
 		return BACKEND_GENERATIONS * limits->backends;
 	case MAP_PINS:
 		return PIN_RANGES_MAX;
+	case MAP_TRANSITION:
+		return limits->transition_flows / TRANSITION_WAYS + 1;
+	case MAP_SERVER_IDS:
+		return SERVER_ID_SLOTS * limits->backends;
 	case MAP_VIP_BUCKETS:
 		return 2 * vip_table_buckets(limits->vips);
 	case MAP_VIPS6:
@@ -115,13 +120,6 @@ uint32_t datapath_rule_groups(const struct datapath *datapath)
 	return datapath->maps[MAP_RULE_COUNTERS].entries / LANES_MAX;
 }
 
-uint64_t map_bytes(const struct map *map, bool per_cpu)
-{
-	uint64_t element = (map->value_size + 7) & ~7u;
-
-	return element * map->entries * (per_cpu ? libbpf_num_possible_cpus() : 1);
-}
-
 uint64_t secret_fingerprint(struct siphash_key secret)
 {
 	static const char text[] = "xdp-canary/fingerprint";
@@ -131,7 +129,7 @@ uint64_t secret_fingerprint(struct siphash_key secret)
 
 struct box *datapath_box(const struct datapath *datapath)
 {
-	return datapath->maps[MAP_BOX].memory;
+	return map_array(datapath, MAP_BOX, struct box);
 }
 
 static char *pin_path(const char *pins, const char *directory, const char *name)
@@ -141,63 +139,27 @@ static char *pin_path(const char *pins, const char *directory, const char *name)
 	return asprintf(&path, "%s/%s/%s", pins, directory, name) < 0 ? NULL : path;
 }
 
-static size_t map_size(const struct map *map)
+static int no_array(const struct map *map, int error, struct errors *errors)
 {
-	return (size_t)((map->value_size + 7) & ~7u) * map->entries;
+	return errors_add_code(errors, -error, map->name, "is the pin from another version?",
+			       "cannot map the pinned map into memory: %s", strerror(-error));
 }
 
-/*
- * A descriptor that may not write cannot be mapped (mmap clears VM_SHARED, the kernel insists on
- * it): a reader without the right to write has a copy of the moment, of the maps that readers look
- * at.
- */
-static int map_copy(struct map *map, enum map_id id, struct errors *errors)
+static enum map_access map_access(const struct datapath *datapath, bool may_write)
 {
-	LIBBPF_OPTS(bpf_map_batch_opts, options);
-	__u32 next, count = map->entries, *keys;
-	int error = 0;
-
-	if (id != MAP_CELLS && id != MAP_VIEWS && id != MAP_BACKENDS && id != MAP_SERVICE_NAMES &&
-	    id != MAP_BOX)
-		return 0;
-	map->is_copy = true;
-	map->memory = aligned_alloc(CACHE_LINE,
-				    (map_size(map) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1));
-	keys = calloc(count, sizeof(*keys));
-	if (!map->memory || !keys)
-		error = -ENOMEM;
-	else if (bpf_map_lookup_batch(map->fd, NULL, &next, keys, map->memory, &count, &options) &&
-		 errno != ENOENT)
-		error = errors_add_code(errors, errno, map->name,
-					"run as a member of the state's group",
-					"cannot read the pinned map: %s", strerror(errno));
-	free(keys);
-	return error;
-}
-
-static int map_memory(struct datapath *datapath, enum map_id id, bool may_write,
-		      struct errors *errors)
-{
-	struct map *map = &datapath->maps[id];
-	int protection = PROT_READ | (datapath->writable ? PROT_WRITE : 0);
-
 	if (!may_write)
-		return map_copy(map, id, errors);
-	map->memory = mmap(NULL, map_size(map), protection, MAP_SHARED, map->fd, 0);
-	if (map->memory != MAP_FAILED)
-		return 0;
-	map->memory = NULL;
-	return errors_add_code(errors, errno, map->name, "is the pin from another version?",
-			       "cannot map the pinned map into memory: %s", strerror(errno));
+		return MAP_IS_COPY;
+	return datapath->writable ? MAP_IS_WRITABLE : MAP_IS_READABLE;
 }
 
-/* Adopts @fd: its real size, and memory where it has some. */
+/* Adopts @fd: its real size, and addresses where it is an array to look into. */
 static int map_adopt(struct datapath *datapath, enum map_id id, int fd, bool may_write,
 		     struct errors *errors)
 {
 	struct map *map = &datapath->maps[id];
 	struct bpf_map_info info = {0};
 	__u32 size = sizeof(info);
+	int error;
 
 	map->fd = fd;
 	if (bpf_obj_get_info_by_fd(fd, &info, &size))
@@ -211,7 +173,12 @@ static int map_adopt(struct datapath *datapath, enum map_id id, int fd, bool may
 			"detach, remove the pins and attach with this version",
 			"the pinned map has elements of %u bytes, this version's have %zu",
 			map->value_size, map_value_sizes[id]);
-	return map_is_mmapable(id) ? map_memory(datapath, id, may_write, errors) : 0;
+	if (!map_is_mmapable(id))
+		return 0;
+	if (!(info.map_flags & BPF_F_MMAPABLE))
+		return no_array(map, -EINVAL, errors);
+	error = map_reserve(map, map_access(datapath, may_write));
+	return error ? no_array(map, error, errors) : 0;
 }
 
 static struct datapath *datapath_new(const char *pins, bool writable)
@@ -239,10 +206,7 @@ void datapath_close(struct datapath *datapath)
 	for (id = 0; id < MAPS; id++) {
 		struct map *map = &datapath->maps[id];
 
-		if (map->is_copy)
-			free(map->memory);
-		else if (map->memory)
-			munmap(map->memory, map_size(map));
+		map_release(map);
 		if (map->fd >= 0)
 			close(map->fd);
 	}
@@ -262,7 +226,7 @@ static int check_version(struct datapath *datapath, struct errors *errors)
 		"the pinned maps have layout %u, this program's is %u", version, ABI_VERSION);
 }
 
-/* A reader that may write too has the better descriptor: see map_copy(). */
+/* A reader that may write too has the better descriptor: see enum map_access. */
 static int open_pin(const char *path, bool writable, bool *may_write)
 {
 	LIBBPF_OPTS(bpf_obj_get_opts, options, .file_flags = BPF_F_RDONLY);

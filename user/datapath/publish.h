@@ -13,6 +13,7 @@
 #include "datapath/datapath.h"
 #include "nexthop/nexthop.h"
 #include "policy/compile.h"
+#include "policy/transition.h"
 #include "policy/vip_table.h"
 
 struct publication;
@@ -23,14 +24,28 @@ struct publication;
 int publication_begin(struct datapath *datapath, struct publication **out, struct errors *errors);
 void publication_end(struct publication *publication);
 
+/* The kernel's clock of eras, in jiffies. */
+uint64_t publication_now(const struct publication *publication);
+/* How many services may begin an era in this write: they share what the transition table has free.
+ */
+void publication_expect(struct publication *publication, size_t services);
+
 /*
- * Fills the spare view of the service in @slot. @hops: of the image's backend lines, by number
- * (state NEXT_HOP_RESOLVED or unknown). -ENOSPC with an error where rings, lines or pins do not
- * fit.
+ * Fills the spare view of the service in @slot from @image, which it completes: folded with the
+ * shown view by @plan (NULL: the change takes every flow at once). @hops: of the image's backend
+ * lines, by number (state NEXT_HOP_RESOLVED or unknown). -ENOSPC with an error where rings, lines
+ * or pins do not fit.
  */
 int publication_stage(struct publication *publication, uint32_t slot, const char *name,
-		      const struct view_image *image, uint64_t epoch, const struct next_hop *hops,
-		      struct errors *errors);
+		      struct view_image *image, uint64_t epoch, const struct next_hop *hops,
+		      const struct transition_plan *plan, struct errors *errors);
+/*
+ * Health alone, in the shown view, whose era is open: @image is what it would be compiled to now. A
+ * packet sees a backend's slots before its cell. -EAGAIN: no era is open, or more than health
+ * differs: stage a view.
+ */
+int publication_stage_health(struct publication *publication, uint32_t slot,
+			     const struct view_image *image, const struct transition_plan *plan);
 /* The service is taken away once the VIPs no longer name it. */
 int publication_stage_removal(struct publication *publication, uint32_t slot);
 int publication_stage_vips(struct publication *publication, const struct vip_entry *entries,
@@ -41,6 +56,11 @@ int publication_show(struct publication *publication, struct errors *errors);
 
 /* The current view of a slot, or NULL. */
 const struct view *datapath_view(const struct datapath *datapath, uint32_t slot);
+/* All that packets see of it; view NULL: nothing. */
+struct shown_view datapath_shown(const struct datapath *datapath, uint32_t slot);
+/* Now, in jiffies, and jiffies a second. */
+int datapath_jiffies(const struct datapath *datapath, uint64_t *jiffies, struct errors *errors);
+uint32_t jiffies_hz(void);
 /* Backend line @number of a view. */
 struct backend_line *datapath_backend(const struct datapath *datapath, const struct view *view,
 				      uint32_t number);

@@ -6,6 +6,7 @@
 #include "observe/metrics.h"
 
 #include "allocation.h"
+#include "observe/affinity.h"
 #include "observe/baseline.h"
 
 #include <errno.h>
@@ -20,7 +21,8 @@ struct page {
 	FILE *out;
 	struct control *control;
 	const struct snapshot *snapshot;
-	const struct daemon_facts *facts;
+	const struct affinity_state *affinity; /* of each service of the snapshot */
+	struct daemon_facts *facts;
 };
 
 static void family(struct page *page, const char *name, const char *type, const char *help)
@@ -131,16 +133,66 @@ static void backend_bytes(struct page *page, const struct service_snapshot *serv
 		    index < service->backends_count ? service->backends[index].bytes : 0);
 }
 
+/* What a backend takes: new flows; its old ones alone; nothing. */
+enum backend_state { STATE_SERVING, STATE_DRAINING, STATE_DOWN, BACKEND_STATES };
+
+/* @index: of the backend in the service. One without a weight takes no new flows. */
+static enum backend_state state_of(const struct page *page, const struct service_snapshot *service,
+				   const struct backend *backend, size_t index)
+{
+	uint8_t health = index < service->backends_count
+				 ? service->health[index]
+				 : backend_health(page->control, service->service, backend);
+
+	if (health & BACKEND_DOWN)
+		return STATE_DOWN;
+	return health || !backend->weight ? STATE_DRAINING : STATE_SERVING;
+}
+
 static void backend_up(struct page *page, const struct service_snapshot *service,
 		       const struct cohort *cohort, const struct backend *backend, size_t index)
 {
+	backend_row(page, "backend_up", service, cohort, backend,
+		    state_of(page, service, backend, index) == STATE_SERVING);
+}
+
+static void backend_wish(struct page *page, const struct service_snapshot *service,
+			 const struct cohort *cohort, const struct backend *backend, size_t index)
+{
+	static const uint64_t values[] = {[WISH_UP] = 2, [WISH_DRAINING] = 1, [WISH_DOWN] = 0};
+	const struct live_wish *wish =
+		live_wish_of(&page->control->live, service->service->name, &backend->address);
+
 	(void)index;
-	backend_row(page, "backend_up", service, cohort, backend, backend->weight > 0);
+	backend_row(page, "backend_wish", service, cohort, backend,
+		    values[wish ? wish->wish : WISH_UP]);
+}
+
+/* Those that left the file keep their flows until the era ends. */
+static void cohort_rows(struct page *page, const struct service_snapshot *service,
+			const struct affinity_state *affinity)
+{
+	static const char *const names[] = {
+		[STATE_SERVING] = "serving", [STATE_DRAINING] = "draining", [STATE_DOWN] = "down"};
+	size_t cohort, i, state, index = 0;
+
+	for (cohort = 0; cohort < service->service->cohorts_count; cohort++) {
+		const struct cohort *c = &service->service->cohorts[cohort];
+		size_t counts[BACKEND_STATES] = {[STATE_DRAINING] = affinity->gone[cohort]};
+
+		for (i = 0; i < c->backends_count; i++, index++)
+			counts[state_of(page, service, &c->backends[i], index)]++;
+		for (state = 0; state < BACKEND_STATES; state++)
+			fprintf(page->out,
+				PREFIX
+				"cohort_backends{service=\"%s\",cohort=\"%s\",state=\"%s\"} %zu\n",
+				service->service->name, c->name, names[state], counts[state]);
+	}
 }
 
 static void backends(struct page *page)
 {
-	size_t i, cohort, backend;
+	size_t i;
 
 	family(page, "backend_packets_total", "counter", "Packets steered to the backend.");
 	each_backend(page, backend_packets);
@@ -148,21 +200,13 @@ static void backends(struct page *page)
 	each_backend(page, backend_bytes);
 	family(page, "backend_up", "gauge", "1: the backend serves.");
 	each_backend(page, backend_up);
-	family(page, "cohort_backends", "gauge", "Backends of the cohort by state.");
+	family(page, "backend_wish", "gauge",
+	       "What the operator wishes of the backend: 2 up, 1 draining, 0 down.");
+	each_backend(page, backend_wish);
+	family(page, "cohort_backends", "gauge",
+	       "Backends of the cohort by state; draining: they take no new flows.");
 	for (i = 0; i < page->snapshot->services_count; i++)
-		for (cohort = 0; cohort < page->snapshot->services[i].service->cohorts_count;
-		     cohort++) {
-			const struct service *service = page->snapshot->services[i].service;
-			const struct cohort *c = &service->cohorts[cohort];
-			size_t serving = 0;
-
-			for (backend = 0; backend < c->backends_count; backend++)
-				serving += c->backends[backend].weight > 0;
-			fprintf(page->out,
-				PREFIX "cohort_backends{service=\"%s\",cohort=\"%s\",state="
-				       "\"serving\"} %zu\n",
-				service->name, c->name, serving);
-		}
+		cohort_rows(page, &page->snapshot->services[i], &page->affinity[i]);
 }
 
 /* ---- reasons ---- */
@@ -191,6 +235,113 @@ static void reasons(struct page *page)
 		fprintf(page->out, PREFIX "seen_packets_total{interface=\"%s\"} %" PRIu64 "\n",
 			page->snapshot->interfaces[i].name,
 			(uint64_t)page->snapshot->interfaces[i].counters.seen);
+}
+
+/* ---- affinity ---- */
+
+/* Of @slot's counters of this name; NULL without memory. */
+static struct told_path *told_path(struct daemon_facts *facts, uint32_t slot, const char *service,
+				   uint64_t since_ns)
+{
+	struct told_path *told;
+
+	if (slot >= facts->told_count) {
+		told = reallocarray(facts->told, slot + 1, sizeof(*told));
+		if (!told)
+			return NULL;
+		memset(told + facts->told_count, 0, (slot + 1 - facts->told_count) * sizeof(*told));
+		facts->told = told;
+		facts->told_count = slot + 1;
+	}
+	told = &facts->told[slot];
+	if (told->since_ns != since_ns || strcmp(told->service, service)) {
+		*told = (struct told_path){.since_ns = since_ns};
+		snprintf(told->service, sizeof(told->service), "%s", service);
+	}
+	return told;
+}
+
+uint64_t never_falling(struct daemon_facts *facts, uint32_t slot, const char *service,
+		       uint64_t since_ns, uint64_t packets)
+{
+	struct told_path *told = told_path(facts, slot, service, since_ns);
+
+	if (!told)
+		return packets;
+	if (packets > told->packets)
+		told->packets = packets;
+	return told->packets;
+}
+
+static uint64_t current_path(struct page *page, const struct service_snapshot *service)
+{
+	uint64_t packets = current_path_packets(service);
+
+	if (!service->live)
+		return packets;
+	return never_falling(page->facts, service->live->slot, service->service->name,
+			     page->snapshot->since_ns, packets);
+}
+
+static void service_row(struct page *page, const char *name, const char *service, uint64_t value)
+{
+	fprintf(page->out, PREFIX "%s{service=\"%s\"} %" PRIu64 "\n", name, service, value);
+}
+
+static void paths(struct page *page)
+{
+	size_t i, path;
+
+	family(page, "path_total", "counter",
+	       "Packets by how their backend was found while policies change.");
+	for (i = 0; i < page->snapshot->services_count; i++) {
+		const struct service_snapshot *service = &page->snapshot->services[i];
+
+		for (path = 0; path < PATHS; path++)
+			fprintf(page->out,
+				PREFIX "path_total{service=\"%s\",path=\"%s\"} %" PRIu64 "\n",
+				service->service->name, path_name(path),
+				path == PATH_CURRENT ? current_path(page, service)
+						     : (uint64_t)service->affinity.paths[path]);
+	}
+	family(page, "key_fallback_total", "counter",
+	       "Packets that were decided by their source, for they had no such client key.");
+	for (i = 0; i < page->snapshot->services_count; i++) {
+		const struct service_snapshot *service = &page->snapshot->services[i];
+
+		fprintf(page->out,
+			PREFIX "key_fallback_total{service=\"%s\",key=\"quic\"} %" PRIu64
+			       "\n" PREFIX
+			       "key_fallback_total{service=\"%s\",key=\"payload\"} %" PRIu64 "\n",
+			service->service->name, (uint64_t)service->affinity.fallback_quic,
+			service->service->name, (uint64_t)service->affinity.fallback_payload);
+	}
+}
+
+static void transitions(struct page *page)
+{
+	const struct snapshot *snapshot = page->snapshot;
+	size_t i;
+
+	family(page, "in_transition", "gauge",
+	       "1: some flows may be kept where they were decided before the last changes.");
+	for (i = 0; i < snapshot->services_count; i++)
+		service_row(page, "in_transition", snapshot->services[i].service->name,
+			    page->affinity[i].in_transition);
+	family(page, "era_total", "counter", "Transitions that have begun.");
+	for (i = 0; i < snapshot->services_count; i++)
+		service_row(page, "era_total", snapshot->services[i].service->name,
+			    page->affinity[i].eras);
+	family(page, "transition_entries", "gauge",
+	       "Flows that began in the open transition and are recorded.");
+	for (i = 0; i < snapshot->services_count; i++)
+		service_row(page, "transition_entries", snapshot->services[i].service->name,
+			    page->affinity[i].entries);
+	family(page, "transition_evicted_total", "counter",
+	       "Records of flows that had to go for others': limits.transition_flows is too low.");
+	for (i = 0; i < snapshot->services_count; i++)
+		service_row(page, "transition_evicted_total", snapshot->services[i].service->name,
+			    snapshot->services[i].affinity.evicted);
 }
 
 /* ---- shares ---- */
@@ -300,11 +451,13 @@ static void render(struct page *page)
 		      FIELD_PACKETS);
 	rule_counters(page, "bytes_total", "Bytes of them, link header and IP packet.",
 		      FIELD_BYTES);
-	rule_counters(page, "flows_total", "New flows: TCP SYNs.", FIELD_FLOWS);
+	rule_counters(page, "flows_total", "New flows: TCP SYNs and QUIC Initials.", FIELD_FLOWS);
 	rule_counters(page, "fins_total", "TCP FINs from clients.", FIELD_FINS);
 	rule_counters(page, "rsts_total", "TCP RSTs from clients.", FIELD_RSTS);
 	backends(page);
 	reasons(page);
+	paths(page);
+	transitions(page);
 	shares(page, "share_set_ratio", "Share in force.", SHARE_SET);
 	shares(page, "share_base_ratio", "Share that the file gives.", SHARE_BASE);
 	shares(page, "share_actual_ratio",
@@ -315,23 +468,32 @@ static void render(struct page *page)
 	daemon_facts(page);
 }
 
-int metrics_render(struct control *control, const struct daemon_facts *facts, char **out,
-		   size_t *length)
+int metrics_render(struct control *control, struct daemon_facts *facts, char **out, size_t *length)
 {
 	struct page page = {.control = control, .facts = facts};
+	struct affinity_state *affinity = NULL;
 	struct snapshot snapshot;
 	int error = snapshot_read(control, NULL, &snapshot);
 
 	if (error)
 		return error;
+	error = affinity_read(control, &snapshot, &affinity);
 	page.snapshot = &snapshot;
-	page.out = open_memstream(out, length);
+	page.affinity = affinity;
+	page.out = error ? NULL : open_memstream(out, length);
 	if (page.out) {
 		render(&page);
 		error = fclose(page.out) ? -errno : 0;
 	} else {
-		error = -ENOMEM;
+		error = error ? error : -ENOMEM;
 	}
+	free(affinity);
 	snapshot_release(&snapshot);
 	return error;
+}
+
+void daemon_facts_release(struct daemon_facts *facts)
+{
+	free(facts->told);
+	*facts = (struct daemon_facts){0};
 }

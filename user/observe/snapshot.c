@@ -55,16 +55,43 @@ static int read_group(struct reader *reader, const struct view_numbers *numbers,
 	return error;
 }
 
-static int read_backends(struct reader *reader, const struct view_numbers *numbers,
-			 struct service_snapshot *out)
+static uint8_t read_health(const struct control *control, const struct view *view, uint16_t number,
+			   const struct service *service, const struct backend *backend)
+{
+	const struct backend_line *line;
+
+	if (!view || number >= view->backends_count)
+		return backend_health(control, service, backend);
+	line = datapath_backend(control->datapath, view, number);
+	return line->flags & BACKEND_GONE ? backend_health(control, service, backend)
+					  : line->health;
+}
+
+static void read_all_health(const struct control *control, const struct view *view,
+			    const struct view_numbers *numbers, struct service_snapshot *out)
+{
+	const struct service *service = out->service;
+	size_t cohort, i, index = 0;
+
+	for (cohort = 0; cohort < service->cohorts_count; cohort++)
+		for (i = 0; i < service->cohorts[cohort].backends_count; i++, index++)
+			out->health[index] =
+				read_health(control, view, numbers->backend_numbers[index], service,
+					    &service->cohorts[cohort].backends[i]);
+}
+
+static int read_backends(struct reader *reader, const struct view *view,
+			 const struct view_numbers *numbers, struct service_snapshot *out)
 {
 	size_t i;
 	int error = 0;
 
 	out->backends_count = numbers->backends_count;
 	out->backends = calloc(out->backends_count + 1, sizeof(*out->backends));
-	if (!out->backends)
+	out->health = calloc(out->backends_count + 1, sizeof(*out->health));
+	if (!out->backends || !out->health)
 		return -ENOMEM;
+	read_all_health(reader->control, view, numbers, out);
 	for (i = 0; i < out->backends_count && !error; i++)
 		error = read_into(reader, MAP_BACKEND_COUNTERS, numbers->backend_counters[i],
 				  &out->backends[i]);
@@ -97,9 +124,11 @@ static int read_service(struct reader *reader, const struct service *service,
 	if (!error)
 		error = read_into(reader, MAP_DECISION_COUNTERS, out->live->slot, &out->decisions);
 	if (!error)
-		error = read_backends(reader, &numbers, out);
+		error = read_into(reader, MAP_AFFINITY_COUNTERS, out->live->slot, &out->affinity);
 	view = control->datapath ? datapath_view(control->datapath, out->live->slot) : NULL;
 	out->digest = view ? view->digest : 0;
+	if (!error)
+		error = read_backends(reader, view, &numbers, out);
 	view_numbers_release(&numbers);
 	return error;
 }
@@ -156,11 +185,25 @@ void snapshot_release(struct snapshot *snapshot)
 {
 	size_t i;
 
-	for (i = 0; snapshot->services && i < snapshot->services_count; i++)
+	for (i = 0; snapshot->services && i < snapshot->services_count; i++) {
 		free(snapshot->services[i].backends);
+		free(snapshot->services[i].health);
+	}
 	free(snapshot->services);
 	free(snapshot->interfaces);
 	*snapshot = (struct snapshot){0};
+}
+
+uint64_t current_path_packets(const struct service_snapshot *service)
+{
+	uint64_t packets = 0, others = 0;
+	size_t i;
+
+	for (i = 0; i < STEER_REASONS; i++)
+		packets += service->decisions.packets[i];
+	for (i = PATH_CURRENT + 1; i < PATHS; i++)
+		others += service->affinity.paths[i];
+	return packets < others ? 0 : packets - others;
 }
 
 static void subtract(void *now, const void *before, size_t bytes)
@@ -185,6 +228,7 @@ void snapshot_subtract(struct snapshot *now, const struct snapshot *before)
 			subtract(a->rules[rule].cohorts, b->rules[rule].cohorts,
 				 sizeof(a->rules[rule].cohorts));
 		subtract(&a->decisions, &b->decisions, sizeof(a->decisions));
+		subtract(&a->affinity, &b->affinity, sizeof(a->affinity));
 		subtract(a->backends, b->backends, a->backends_count * sizeof(*a->backends));
 	}
 	for (i = 0; i < now->interfaces_count; i++)

@@ -20,7 +20,9 @@ struct service_snapshot {
 	struct rule_snapshot rules[RULES_MAX + 1]; /* the last one is of no rule */
 	size_t rules_count;
 	struct decision_counter decisions;
+	struct affinity_counter affinity;
 	struct backend_counter *backends; /* in the order of the cohorts' backends */
+	uint8_t *health; /* of them, enum backend_health: as packets see it, else as is wished */
 	size_t backends_count;
 	uint64_t digest;
 };
@@ -45,6 +47,11 @@ struct snapshot {
 /* Of all services, or of @only. Without loaded maps everything is 0. */
 int snapshot_read(struct control *control, const char *only, struct snapshot *out);
 void snapshot_release(struct snapshot *snapshot);
+/*
+ * Packets that took PATH_CURRENT, which the kernel does not count: the decisions that no other path
+ * has. Other paths are read last, so it may be a few more than this says, but never fewer.
+ */
+uint64_t current_path_packets(const struct service_snapshot *service);
 /* @now minus @before, number by number: of the same control, one after the other. */
 void snapshot_subtract(struct snapshot *now, const struct snapshot *before);
 

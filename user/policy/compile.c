@@ -21,12 +21,16 @@ static const struct siphash_key digest_key = {0};
 
 static uint16_t flags_of(const struct service *service, size_t pins)
 {
-	uint16_t flags = 0;
+	static const uint16_t of_key[] = {
+		[CLIENT_KEY_SOURCE] = 0,
+		[CLIENT_KEY_FLOW] = VIEW_KEY_FLOW,
+		[CLIENT_KEY_QUIC] = VIEW_KEY_QUIC,
+		[CLIENT_KEY_PAYLOAD] = VIEW_KEY_PAYLOAD,
+	};
+	uint16_t flags = of_key[service->client_key];
 
 	if (service->enforce)
 		flags |= VIEW_ENFORCE;
-	if (service->client_key == CLIENT_KEY_FLOW)
-		flags |= VIEW_KEY_FLOW;
 	if (service->balance == BALANCE_CLIENT)
 		flags |= VIEW_BALANCE_CLIENT;
 	if (pins)
@@ -59,6 +63,17 @@ static void compile_head(const struct compile_input *input, struct view *view)
 		.cohorts = service->cohorts_count,
 		.steer = service->steer,
 	};
+	if (service->client_key == CLIENT_KEY_PAYLOAD)
+		view->payload = (struct payload_key){
+			.offset = service->client_id.payload_offset,
+			.length = service->client_id.payload_length,
+		};
+	if (service->client_key == CLIENT_KEY_QUIC)
+		view->quic = (struct quic_key){
+			.cid_length = service->client_id.quic_cid_length,
+			.offset = service->client_id.quic_server_id_offset,
+			.length = service->client_id.quic_server_id_length,
+		};
 	memcpy(view->lanes, input->lanes, sizeof(view->lanes));
 }
 
@@ -71,30 +86,23 @@ static void compile_rule(const struct compile_input *input, size_t index, struct
 		.reason = service->rules[index].is_default ? REASON_DEFAULT : REASON_RULE,
 		.counters = input->rule_groups[index] * LANES_MAX,
 	};
-	memcpy(out->lanes, input->lanes, sizeof(out->lanes));
 	for (canary = 1; canary < service->cohorts_count; canary++) {
 		const struct cohort *cohort = &service->cohorts[canary];
-		struct canary_share *share = &out->canaries[canary - 1];
 
-		if (!share_interval(cohort->slot_start_ppm, cohort->slot_ppm,
-				    input->share_ppm[index][canary], &share->current))
-			continue;
-		share->origin = share->current;
-		out->live |= (RULE_CURRENT | RULE_ORIGIN) << (canary - 1);
+		if (share_interval(cohort->slot_start_ppm, cohort->slot_ppm,
+				   input->share_ppm[index][canary], &out->current[canary - 1]))
+			out->live |= RULE_CURRENT << (canary - 1);
 	}
 }
 
 static void compile_backend(const struct service *service, const struct backend *backend,
-			    uint32_t counter, struct backend_line *out)
+			    struct backend_line *out)
 {
 	bool is_ipv6 = backend->address.family == 6;
 	const struct address *source = is_ipv6 ? &service->encap_source6 : &service->encap_source4;
 
-	*out = (struct backend_line){
-		.counter = counter,
-		.flags = is_ipv6 ? BACKEND_IPV6 : 0,
-		.ttl = service->encap_ttl,
-	};
+	out->flags = is_ipv6 ? BACKEND_IPV6 : 0;
+	out->ttl = service->encap_ttl;
 	memcpy(out->address, backend->address.bytes, sizeof(out->address));
 	memcpy(out->source, source->bytes, sizeof(out->source));
 	/* The FIB knows neither the way that the file says nor a source for the outer header. */
@@ -114,17 +122,28 @@ static int compile_backends(const struct compile_input *input, struct view_image
 			if (input->backend_numbers[index] >= total)
 				total = input->backend_numbers[index] + 1;
 	out->backends = aligned_alloc(CACHE_LINE, (total ? total : 1) * sizeof(*out->backends));
-	if (!out->backends)
+	out->server_ids = calloc(index + 1, sizeof(*out->server_ids));
+	if (!out->backends || !out->server_ids)
 		return -ENOMEM;
 	memset(out->backends, 0, total * sizeof(*out->backends));
 	out->backends_count = total;
 	out->view.backends_count = total;
 	for (cohort = index = 0; cohort < service->cohorts_count; cohort++)
 		for (backend = 0; backend < service->cohorts[cohort].backends_count;
-		     backend++, index++)
-			compile_backend(service, &service->cohorts[cohort].backends[backend],
-					input->backend_counters[index],
-					&out->backends[input->backend_numbers[index]]);
+		     backend++, index++) {
+			struct backend_line *line = &out->backends[input->backend_numbers[index]];
+			const struct backend *from = &service->cohorts[cohort].backends[backend];
+
+			line->counter = input->backend_counters[index];
+			line->cohort = cohort;
+			line->lane = input->lanes[cohort];
+			compile_backend(service, from, line);
+			if (from->has_server_id)
+				out->server_ids[out->server_ids_count++] = (struct server_id){
+					.id = from->server_id,
+					.backend = input->backend_numbers[index] + 1,
+				};
+		}
 	return 0;
 }
 
@@ -145,9 +164,48 @@ static struct ring_member *ring_members(const struct compile_input *input, size_
 	return members;
 }
 
-/* Sizes the rings (@slots NULL) or fills them. */
-static int compile_each_ring(const struct compile_input *input, struct view *view, uint32_t *slots)
+/*
+ * The first backend that serves from each slot on, around the ring. Of a canary without one nothing
+ * is left: its flows go to control. A control without one keeps those that are not down: better
+ * than none.
+ */
+static void serve(uint32_t *slots, size_t size, const struct backend_line *lines, bool is_control)
 {
+	uint8_t avoid = BACKEND_DOWN | BACKEND_DRAINING;
+	uint16_t next = BACKEND_NONE;
+	size_t i = 0;
+
+	while (i < size && lines[slots[i] & SLOT_NOW_MASK].health)
+		i++;
+	if (i == size && is_control)
+		avoid = BACKEND_DOWN;
+	for (i = 2 * size; i-- > 0;) {
+		uint16_t number = slots[i % size] & SLOT_NOW_MASK;
+
+		if (!(lines[number].health & avoid))
+			next = number;
+		if (i < size)
+			slots[i] = ring_slot(next);
+	}
+}
+
+/* Without health, which is not of the epoch. */
+static void add_health(const struct compile_input *input, struct view_image *out)
+{
+	size_t cohort, backend, index = 0;
+
+	for (cohort = 0; input->backend_health && cohort < input->service->cohorts_count; cohort++)
+		for (backend = 0; backend < input->service->cohorts[cohort].backends_count;
+		     backend++, index++)
+			out->backends[input->backend_numbers[index]].health =
+				input->backend_health[index];
+}
+
+/* Sizes the rings (@slots NULL) or fills them. */
+static int compile_each_ring(const struct compile_input *input, struct view_image *out,
+			     uint32_t *slots)
+{
+	struct view *view = &out->view;
 	size_t cohort, first = 0, end = 0;
 
 	for (cohort = 0; cohort < COHORTS_MAX; cohort++) {
@@ -165,6 +223,8 @@ static int compile_each_ring(const struct compile_input *input, struct view *vie
 			return -ENOMEM;
 		if (slots)
 			error = ring_fill(members, count, slots + end);
+		if (slots && !error)
+			serve(slots + end, ring_size(members, count), out->backends, !cohort);
 		end += ring_size(members, count);
 		first += count;
 		free(members);
@@ -172,6 +232,7 @@ static int compile_each_ring(const struct compile_input *input, struct view *vie
 			return error;
 	}
 	view->rings[COHORTS_MAX] = end;
+	view->slots_count = end;
 	return 0;
 }
 
@@ -211,9 +272,9 @@ static int digest_lines(const struct compile_input *input, char **lines)
 		for (i = 0; i < service->cohorts[cohort].backends_count; i++) {
 			const struct backend *backend = &service->cohorts[cohort].backends[i];
 
-			if (asprintf(&lines[count++], "backend %zu %s %u", cohort,
-				     address_format(&backend->address, address),
-				     backend->weight) < 0)
+			if (asprintf(&lines[count++], "backend %zu %s %u %" PRIx64, cohort,
+				     address_format(&backend->address, address), backend->weight,
+				     backend->server_id) < 0)
 				return -ENOMEM;
 		}
 	for (i = 0; i < input->pins_count; i++)
@@ -252,7 +313,6 @@ static int compile_digest(const struct compile_input *input, struct view_image *
 		struct view_rule rule = out->rules[i];
 
 		rule.counters = 0;
-		memset(rule.lanes, 0, sizeof(rule.lanes));
 		parts[4] = siphash13(digest_key, &rule, sizeof(rule));
 		parts[3] = siphash13(digest_key, &parts[3], 2 * sizeof(parts[0]));
 	}
@@ -264,10 +324,12 @@ static int compile_digest(const struct compile_input *input, struct view_image *
 /* The pins are in the view's digest, by the clock on the wall: the ranges have the kernel's. */
 static void compile_content(struct view_image *out)
 {
-	uint64_t parts[3] = {
+	uint64_t parts[4] = {
 		siphash13(digest_key, &out->view, sizeof(out->view)),
 		siphash13(digest_key, out->rules, sizeof(out->rules)),
 		siphash13(digest_key, out->backends, out->backends_count * sizeof(*out->backends)),
+		siphash13(digest_key, out->server_ids,
+			  out->server_ids_count * sizeof(*out->server_ids)),
 	};
 
 	out->content = siphash13(digest_key, parts, sizeof(parts));
@@ -288,7 +350,7 @@ int compile_view(const struct compile_input *input, struct view_image *out)
 		goto out;
 	out->view.pins_count = ranges;
 	out->view.flags = flags_of(input->service, ranges);
-	error = compile_each_ring(input, &out->view, NULL);
+	error = compile_each_ring(input, out, NULL);
 	if (error)
 		goto out;
 	error = compile_digest(input, out);
@@ -298,6 +360,7 @@ int compile_view(const struct compile_input *input, struct view_image *out)
 	if (error)
 		goto out;
 	compile_content(out);
+	add_health(input, out);
 	return 0;
 out:
 	view_image_release(out);
@@ -306,16 +369,17 @@ out:
 
 int compile_rings(const struct compile_input *input, struct view_image *out)
 {
-	out->slots = calloc(out->view.rings[COHORTS_MAX] + 1, sizeof(*out->slots));
+	out->slots = calloc(out->view.slots_count + 1, sizeof(*out->slots));
 	if (!out->slots)
 		return -ENOMEM;
-	return compile_each_ring(input, &out->view, out->slots);
+	return compile_each_ring(input, out, out->slots);
 }
 
 void view_image_release(struct view_image *image)
 {
 	free(image->backends);
 	free(image->pins);
+	free(image->server_ids);
 	free(image->slots);
 	*image = (struct view_image){0};
 }

@@ -22,6 +22,7 @@ struct compile_input {
 	uint8_t lanes[COHORTS_MAX];
 	const uint16_t *backend_numbers; /* of the cohorts' backends, one cohort after the other */
 	const uint32_t *backend_counters;
+	const uint8_t *backend_health; /* enum backend_health of each; NULL: all serve */
 };
 
 struct view_image {
@@ -31,8 +32,10 @@ struct view_image {
 	struct backend_line *backends; /* by number, without next hops; unused numbers are zero */
 	size_t backends_count;
 	struct pin_range *pins;
-	uint32_t *slots;  /* NULL until compile_rings() */
-	uint64_t content; /* digest of everything above and of the rings' members: tells a change */
+	struct server_id *server_ids; /* of its backends, one after the other */
+	size_t server_ids_count;
+	uint32_t *slots;  /* NULL until compile_rings(); origin equals now */
+	uint64_t content; /* digest of all above but health: tells a new epoch */
 };
 
 /* 0 or -ENOMEM. */

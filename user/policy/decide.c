@@ -115,24 +115,34 @@ static void decide_cohort(const struct view_image *image, const struct flow *flo
 	}
 }
 
-static void choose_backend(const struct view_image *image, struct explanation *out)
+static uint16_t backend_of(const struct view_image *image, struct explanation *out)
 {
 	const struct view *view = &image->view;
 	uint32_t size = view->rings[out->cohort + 1] - view->rings[out->cohort];
 
+	if (!size)
+		return BACKEND_NONE;
+	out->ring_slot = view->rings[out->cohort] + scale(ring_hash(out->token, out->flow), size);
+	return image->slots[out->ring_slot] & SLOT_NOW_MASK;
+}
+
+static void choose_backend(const struct view_image *image, struct explanation *out)
+{
+	const struct view *view = &image->view;
+
 	out->chosen_cohort = out->cohort;
-	if (!size && out->cohort) {
+	out->backend = backend_of(image, out);
+	if (out->backend == BACKEND_NONE && out->cohort) {
 		out->decision = REASON_COHORT_DOWN;
 		out->cohort = 0;
-		size = view->rings[1] - view->rings[0];
+		out->backend = backend_of(image, out);
 	}
 	out->reason = out->decision;
-	if (!size) {
+	if (out->backend == BACKEND_NONE) {
+		out->backend = 0;
 		out->reason = view->flags & VIEW_ENFORCE ? REASON_NO_BACKEND : REASON_NOT_ENFORCED;
 		return;
 	}
-	out->ring_slot = view->rings[out->cohort] + scale(ring_hash(out->token, out->flow), size);
-	out->backend = image->slots[out->ring_slot] & SLOT_NOW_MASK;
 	out->has_backend = 1;
 	if (!(view->flags & VIEW_ENFORCE))
 		out->reason = REASON_NOT_ENFORCED;

@@ -25,7 +25,12 @@ struct policy *policy_new(void)
 		free(policy);
 		return NULL;
 	}
-	policy->limits = (struct limits){.services = 1024, .vips = 8192, .backends = 65536};
+	policy->limits = (struct limits){
+		.services = 1024,
+		.vips = 8192,
+		.backends = 65536,
+		.transition_flows = 131072,
+	};
 	return policy;
 }
 

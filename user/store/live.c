@@ -33,6 +33,28 @@ static int latch_parse(const char *text, enum latch *out)
 	return -EINVAL;
 }
 
+static const char *const wish_names[] = {
+	[WISH_UP] = "up",
+	[WISH_DRAINING] = "draining",
+	[WISH_DOWN] = "down",
+};
+
+const char *wish_name(enum wish wish)
+{
+	return wish_names[wish];
+}
+
+int wish_parse(const char *text, enum wish *out)
+{
+	for (size_t i = 0; i < sizeof(wish_names) / sizeof(wish_names[0]); i++) {
+		if (!strcmp(wish_names[i], text)) {
+			*out = (enum wish)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 /* One element of a list from a row. */
 typedef int (*row_reader)(struct store *store, sqlite3_stmt *statement, void *out,
 			  struct errors *errors);
@@ -109,6 +131,20 @@ static int read_pin(struct store *store, sqlite3_stmt *statement, void *out, str
 	return 0;
 }
 
+static int read_wish(struct store *store, sqlite3_stmt *statement, void *out, struct errors *errors)
+{
+	struct live_wish *wish = out;
+
+	sql_fill(statement, 0, wish->service, sizeof(wish->service));
+	if (address_parse(sql_text(statement, 1), &wish->backend))
+		return damaged(store, "wish for", sql_text(statement, 1), errors);
+	if (wish_parse(sql_text(statement, 2), &wish->wish))
+		return damaged(store, "wish", sql_text(statement, 2), errors);
+	wish->time_ns = sql_number(statement, 3);
+	sql_fill(statement, 4, wish->by, sizeof(wish->by));
+	return 0;
+}
+
 int live_read_service(struct store *store, sqlite3_stmt *statement, void *out,
 		      struct errors *errors)
 {
@@ -171,6 +207,17 @@ int store_live(struct store *store, struct live *out, struct errors *errors)
 	if (error)
 		goto out;
 	out->pins = list;
+	if (store->schema_version >= 2)
+		error = read_list(store,
+				  "SELECT service, backend, wish, time_ns, actor FROM wishes"
+				  " ORDER BY service, backend",
+				  read_wish, sizeof(*out->wishes), &list, &out->wishes_count,
+				  errors);
+	else
+		list = NULL;
+	if (error)
+		goto out;
+	out->wishes = list;
 	error = read_list(
 		store, "SELECT name, slot, epoch, digest, latch FROM services ORDER BY name",
 		live_read_service, sizeof(*out->services), &list, &out->services_count, errors);
@@ -194,6 +241,7 @@ void live_release(struct live *live)
 {
 	free(live->shares);
 	free(live->pins);
+	free(live->wishes);
 	free(live->services);
 	free(live->interfaces);
 	*live = (struct live){0};
@@ -217,6 +265,17 @@ struct live_service *live_service_of(const struct live *live, const char *servic
 	for (size_t i = 0; i < live->services_count; i++) {
 		if (!strcmp(live->services[i].name, service))
 			return &live->services[i];
+	}
+	return NULL;
+}
+
+const struct live_wish *live_wish_of(const struct live *live, const char *service,
+				     const struct address *backend)
+{
+	for (size_t i = 0; i < live->wishes_count; i++) {
+		if (!strcmp(live->wishes[i].service, service) &&
+		    address_equal(&live->wishes[i].backend, backend))
+			return &live->wishes[i];
 	}
 	return NULL;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Live shares and pins: what operators set over the file, by names, with who did it and when. */
+/* Live shares, pins and wishes: what operators set over the file, by names, with who did it and
+ * when. */
 #include "store/store_internal.h"
 
 #include <errno.h>
@@ -60,4 +61,18 @@ int store_drop_pins(struct store *store, const char *service, const char *cohort
 	return sql_change(store, NULL,
 			  "DELETE FROM pins WHERE service = ?1 AND (?2 IS NULL OR cohort = ?2)",
 			  VALUES(TEXT(service), TEXT(cohort)), errors);
+}
+
+int store_set_wish(struct store *store, const char *service, const struct address *backend,
+		   enum wish wish, struct errors *errors)
+{
+	char text[ADDRESS_TEXT_SIZE];
+
+	address_format(backend, text);
+	return sql_change(store, NULL,
+			  "INSERT OR REPLACE INTO wishes (service, backend, wish, time_ns, actor)"
+			  " VALUES (?1, ?2, ?3, ?4, ?5)",
+			  VALUES(TEXT(service), TEXT(text), TEXT(wish_name(wish)),
+				 NUMBER(store->time_ns), TEXT(store->by)),
+			  errors);
 }

@@ -10,7 +10,7 @@
 
 #include <errno.h>
 
-#define SCHEMA_VERSION	  1
+#define SCHEMA_VERSION	  2
 #define TO_TEXT(value)	  #value
 #define TO_TEXT_OF(value) TO_TEXT(value)
 
@@ -89,6 +89,18 @@ static const char make_tables[] =
 	"	PRIMARY KEY (kind, scope, name),"
 	"	UNIQUE (kind, scope, number)"
 	") STRICT, WITHOUT ROWID;";
+/* Of version 2: what operators wish of backends. */
+static const char make_wishes[] =
+	"CREATE TABLE wishes ("
+	"	service TEXT NOT NULL,"
+	"	backend TEXT NOT NULL,"
+	"	wish TEXT NOT NULL,"
+	"	time_ns INTEGER NOT NULL,"
+	"	actor TEXT NOT NULL,"
+	"	PRIMARY KEY (service, backend)"
+	") STRICT, WITHOUT ROWID;";
+static const char set_version[] =
+	"UPDATE schema_version SET version = " TO_TEXT_OF(SCHEMA_VERSION) ";";
 /* clang-format on */
 
 /* -ENOENT without an error where the query has no row. */
@@ -129,10 +141,11 @@ int schema_check(struct store *store, struct errors *errors)
 				       "install that version of xdp-canary, or a later one",
 				       "state.db is from a newer version (schema %llu, known: %d)",
 				       (unsigned long long)version, SCHEMA_VERSION);
-	if (version != SCHEMA_VERSION)
+	if (!version)
 		return errors_add_code(errors, EPROTO, store->directory,
 				       "bring state.db back from a backup",
 				       "state.db has a schema that no version had");
+	store->schema_version = version;
 	return 0;
 }
 
@@ -140,5 +153,24 @@ int schema_create(struct store *store, struct errors *errors)
 {
 	int error = sql_execute(store, make_identity, "make the tables", errors);
 
-	return error ? error : sql_execute(store, make_tables, "make the tables", errors);
+	if (!error)
+		error = sql_execute(store, make_tables, "make the tables", errors);
+	if (!error)
+		error = sql_execute(store, make_wishes, "make the tables", errors);
+	store->schema_version = SCHEMA_VERSION;
+	return error;
+}
+
+int schema_migrate(struct store *store, struct errors *errors)
+{
+	int error = 0;
+
+	if (store->schema_version == SCHEMA_VERSION)
+		return 0;
+	if (store->schema_version < 2)
+		error = sql_execute(store, make_wishes, "bring the tables up to date", errors);
+	if (!error)
+		error = sql_execute(store, set_version, "bring the tables up to date", errors);
+	store->schema_version = SCHEMA_VERSION;
+	return error;
 }

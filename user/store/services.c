@@ -127,6 +127,9 @@ int store_remove_service(struct store *store, const char *service, struct errors
 	if (!error)
 		error = store_drop_pins(store, service, NULL, errors);
 	if (!error)
+		error = sql_change(store, NULL, "DELETE FROM wishes WHERE service = ?1",
+				   VALUES(TEXT(service)), errors);
+	if (!error)
 		error = sql_change(store, NULL, "DELETE FROM services WHERE name = ?1",
 				   VALUES(TEXT(service)), errors);
 	return error;

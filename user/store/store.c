@@ -187,9 +187,9 @@ static int open_for_writing(struct store *store, uint64_t wait_ms, struct errors
 		return error;
 	store->is_writer = true;
 	error = sql_execute(store, "BEGIN IMMEDIATE", "begin a change", errors);
-	if (!error && schema == -ENOENT)
-		error = schema_create(store, errors);
-	return error;
+	if (error)
+		return error;
+	return schema == -ENOENT ? schema_create(store, errors) : schema_migrate(store, errors);
 }
 
 int store_open_write(const char *directory, uint64_t wait_ms, const struct actor *actor,

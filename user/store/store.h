@@ -85,6 +85,20 @@ struct live_pin {
 	char by[NAME_SIZE];
 };
 
+/* What an operator wishes of a backend, kept until changed. */
+enum wish { WISH_UP, WISH_DRAINING, WISH_DOWN };
+/* "up", "draining", "down". */
+const char *wish_name(enum wish wish);
+int wish_parse(const char *text, enum wish *out); /* or -EINVAL */
+
+struct live_wish {
+	char service[NAME_SIZE];
+	struct address backend;
+	enum wish wish;
+	uint64_t time_ns;
+	char by[NAME_SIZE];
+};
+
 enum latch { LATCH_NONE, LATCH_KILLED, LATCH_ABORTED, LATCH_ROLLED_BACK, LATCH_LEASE_EXPIRED };
 /* "none", "killed", "aborted", "rolled_back", "lease_expired". */
 const char *latch_name(enum latch latch);
@@ -108,6 +122,8 @@ struct live {
 	size_t shares_count;
 	struct live_pin *pins;
 	size_t pins_count;
+	struct live_wish *wishes;
+	size_t wishes_count;
 	struct live_service *services;
 	size_t services_count;
 	struct live_interface *interfaces;
@@ -121,6 +137,9 @@ void live_release(struct live *live);
 const struct live_share *live_share_of(const struct live *live, const char *service,
 				       const char *rule, const char *cohort);
 struct live_service *live_service_of(const struct live *live, const char *service);
+/* NULL: never wished, which is up. */
+const struct live_wish *live_wish_of(const struct live *live, const char *service,
+				     const struct address *backend);
 
 int store_set_share(struct store *store, const char *service, const char *rule, const char *cohort,
 		    uint32_t ppm, struct errors *errors);
@@ -135,6 +154,9 @@ int store_drop_pin(struct store *store, const char *service, const struct prefix
 /* @cohort NULL: every cohort's. */
 int store_drop_pins(struct store *store, const char *service, const char *cohort,
 		    struct errors *errors);
+/* Its time and who are the writer's. */
+int store_set_wish(struct store *store, const char *service, const struct address *backend,
+		   enum wish wish, struct errors *errors);
 /* -ENOENT with an error where there is no such service. */
 int store_set_latch(struct store *store, const char *service, enum latch latch,
 		    struct errors *errors);

@@ -28,6 +28,7 @@ struct store {
 	uint64_t time_ns; /* when the lock was taken: every row of one command has the same time */
 	char *by, *command, *reason;
 	struct number_search searches[NUMBER_KINDS];
+	uint64_t schema_version; /* of the file: readers may meet an earlier one */
 };
 
 /* ---- lock.c ---- */
@@ -47,6 +48,8 @@ void share_with_group(const char *directory, int file);
 int schema_check(struct store *store, struct errors *errors);
 /* The tables in an empty database. */
 int schema_create(struct store *store, struct errors *errors);
+/* From an earlier version to this one, within the writer's transaction. */
+int schema_migrate(struct store *store, struct errors *errors);
 
 /* ---- statement.c ---- */
 

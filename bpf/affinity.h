@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Stage 6: affinity without a connection table. While a service's era is open, its epochs disagree
+ * on some flows; for those, and no others, a flow stays where its SYN went. A SYN on which they
+ * disagree is recorded with the current decision; another segment follows its record, or, for it
+ * began before the era, the origin: what was decided before. What comes out must be live and not
+ * cut, else the current decision holds, or control. UDP, whose starts cannot be seen (but QUIC's),
+ * follows the origin, or where it was last, for udp_drain after a change, then the current
+ * decision.
+ *
+ * Not disputed: the current decision is what every epoch of the era says, and nothing is looked up.
+ */
+#ifndef XDP_CANARY_AFFINITY_H
+#define XDP_CANARY_AFFINITY_H
+
+#include "backend.h"
+#include "transition.h"
+
+enum holds { HOLDS, IS_DOWN, IS_CUT };
+
+#define GENERATION_LAST 0xff /* later than every cut */
+
+/* Has the client been taken from the canary @cohort since @generation of the era? */
+static __always_inline int is_cut(const struct held_flow *p, const struct view *view, __u8 cohort,
+				  __u8 generation)
+{
+	struct view_rule *rule;
+	__u8 cut;
+
+	if (p->killed)
+		return 1;
+	/* To the canary that a client is pinned to, only what cuts all takes it from there. */
+	if ((p->decision == REASON_OVERRIDE && cohort == p->chosen_cohort) || cohort > CANARIES_MAX)
+		return generation < view->pins_cut;
+	/* A client that is held out now was the default rule's. */
+	rule = lookup(rules, view->rules + (p->rule == RULE_NONE ? view->default_rule : p->rule));
+	if (!rule)
+		return 0;
+	cut = rule->cuts[(cohort - 1) & 3];
+	return generation < cut && !rule_keeps(rule, cohort, p->hash);
+}
+
+/* May the flow go to backend @number, where it went at @generation of the era? If so it does. */
+static __always_inline enum holds go_to(struct held_flow *p, const struct view *view, __u16 number,
+					__u8 generation)
+{
+	struct backend_line *line;
+	__u8 cohort;
+
+	if (number == BACKEND_NONE)
+		return IS_DOWN;
+	line = lookup(backends, view->backends + number);
+	if (!line || (*(volatile __u8 *)&line->health & BACKEND_DOWN))
+		return IS_DOWN;
+	cohort = line->cohort;
+	if (cohort && (generation < line->cut || is_cut(p, view, cohort, generation)))
+		return IS_CUT;
+	p->number = number;
+	return HOLDS;
+}
+
+/* ---- the origin ---- */
+
+static __always_inline __u32 origin_cohort(const struct held_flow *p, const struct view *view)
+{
+	__u64 token = p->origin_token;
+	struct view_rule *rule;
+
+	if (p->pin_origin != PIN_NONE)
+		return p->pin_origin;
+	if (view->origin_holdout && client_hash(token, HOLDOUT_SALT64) < view->origin_holdout)
+		return 0;
+	rule = lookup(rules, view->rules + view->default_rule);
+	return rule ? rule_origin(rule, client_hash(token, view->origin_salt64)) : 0;
+}
+
+static __always_inline __u16 origin_of_ring(const struct view *view, __u32 cohort, __u32 hash)
+{
+	__u32 bits;
+
+	cohort &= COHORTS_MAX - 1;
+	bits = view->origin_ring_bits[cohort];
+	if (bits == RING_NONE)
+		return BACKEND_NONE;
+	return read_slot(view->origin_rings[cohort] + ((__u64)hash << (bits & 31) >> 32)) >>
+	       SLOT_ORIGIN_SHIFT;
+}
+
+/* The backend that was decided before the era; @of_control: had the client been in control. */
+static __always_inline __u16 origin_backend(const struct held_flow *p, const struct view *view,
+					    int of_control)
+{
+	__u32 cohort = 0, hash = ring_hash(p->origin_token, p->origin_flow);
+	__u16 number = BACKEND_NONE;
+
+	if (!of_control)
+		cohort = p->notes & DISPUTED ? origin_cohort(p, view) : p->chosen_cohort;
+	if (cohort)
+		number = origin_of_ring(view, cohort, hash);
+	return number == BACKEND_NONE ? origin_of_ring(view, 0, hash) : number;
+}
+
+/* ---- the rules ---- */
+
+/* A flow that was taken from its canary goes where it would have been without one, and stays there.
+ */
+static __always_inline void leave(struct held_flow *p, const struct view *view, enum holds why)
+{
+	p->path = why == IS_CUT ? PATH_BANNED : PATH_BACKEND_DOWN;
+	if (why == IS_CUT)
+		go_to(p, view, origin_backend(p, view, 1), 0);
+}
+
+static __always_inline void follow_origin(struct held_flow *p, const struct view *view)
+{
+	enum holds holds = go_to(p, view, origin_backend(p, view, 0), 0);
+
+	p->path = PATH_ORIGIN;
+	if (holds != HOLDS)
+		leave(p, view, holds);
+}
+
+/*
+ * The server id in a connection id outlives eras. Not 0: the flow goes there. What was cut from a
+ * canary may go there again once the current decision is that canary. A backend that left the file
+ * keeps its flows until the era ends.
+ */
+static __always_inline int follow_id(struct held_flow *p, const struct view *view)
+{
+	struct backend_line *line;
+	__u8 generation = 0;
+
+	if (p->named == BACKEND_NONE || (p->notes & FLOW_STARTS))
+		return 0;
+	line = lookup(backends, view->backends + p->named);
+	if (!line || (!p->now && (line->flags & BACKEND_GONE)))
+		return 0;
+	if (line->cohort == p->chosen_cohort)
+		generation = GENERATION_LAST;
+	if (go_to(p, view, p->named, generation) != HOLDS)
+		return 0;
+	p->path = PATH_SERVER_ID;
+	return 1;
+}
+
+/*
+ * An Initial whose id names the origin's backend: that server has answered already, before the era
+ * began, and the handshake is not to be taken from it. Explain asks with an id that is nobody's.
+ */
+static __always_inline int is_answered(const struct held_flow *p, const struct view *view)
+{
+	return !p->quiet && p->named != BACKEND_NONE && p->named == origin_backend(p, view, 0);
+}
+
+/* Not 0: unrecorded, its other segments would follow the origin, and so does it. */
+static __always_inline int hold_start(struct held_flow *p, const struct view *view,
+				      struct flow_place *place)
+{
+	__u64 entry = place->entry;
+
+	if (!(p->notes & (MOVED | DISPUTED))) {
+		if (entry) {
+			place_clear(p, place);
+			p->path = PATH_SYN_CLEARED;
+		}
+		return 0;
+	}
+	if (is_answered(p, view))
+		return 1;
+	/* A repeated SYN must not move a handshake; after a FIN it is another flow's. */
+	if (entry && !(entry & ENTRY_ENDED) &&
+	    go_to(p, view, entry & ENTRY_BACKEND_MASK, place->generation) == HOLDS) {
+		p->path = PATH_SYN_KEPT;
+		return 0;
+	}
+	if (p->number == BACKEND_NONE)
+		return 0;
+	p->path = PATH_SYN_RECORDED;
+	return place_record(p, place, 0);
+}
+
+static __always_inline void hold_entry(struct held_flow *p, const struct view *view,
+				       struct flow_place *place)
+{
+	enum holds holds = go_to(p, view, place->entry & ENTRY_BACKEND_MASK, place->generation);
+
+	p->path = PATH_ENTRY;
+	if (holds != HOLDS)
+		leave(p, view, holds);
+	if (holds == HOLDS || !p->is_udp)
+		place_settle(p, place);
+}
+
+/* A flow of datagrams lives on where it was taken to, and is not taken back. */
+static __always_inline void stay_away(struct held_flow *p, struct flow_place *place)
+{
+	if (p->is_udp && (p->path == PATH_BACKEND_DOWN || p->path == PATH_BANNED) &&
+	    p->number != BACKEND_NONE)
+		place_record(p, place, ENTRY_ENDED);
+}
+
+/* Of UDP, where no start was seen: may the flow follow the current decision already? */
+static __always_inline int has_drained(const struct held_flow *p, const struct view *view,
+				       const struct flow_place *place)
+{
+	return p->is_udp && !(view->flags & VIEW_KEY_QUIC) &&
+	       (!place->entry || (place->entry & ENTRY_ENDED)) &&
+	       p->now >= *(volatile __u64 *)&view->udp_ends;
+}
+
+/*
+ * Where the flow goes, in @p. Global, so that the verifier walks it once by itself; a call costs 7
+ * ns, and only packets on which epochs disagree, SYNs in an era and connection ids need it. Given
+ * what its caller has looked up already, which to the verifier is memory that may be missing.
+ */
+__noinline int hold_flow(struct held_flow *p, struct view *view)
+{
+	struct flow_place place;
+
+	if (!p || !view)
+		return 0;
+	if (follow_id(p, view) || !p->now || !(p->notes & (MOVED | DISPUTED | FLOW_STARTS)))
+		return 0;
+	find_place(p, view, &place);
+	if (p->notes & FLOW_STARTS) {
+		if (hold_start(p, view, &place))
+			follow_origin(p, view);
+	} else if (has_drained(p, view, &place)) {
+		if (p->number != BACKEND_NONE)
+			place_follow(p, &place);
+	} else if (place.entry) {
+		hold_entry(p, view, &place);
+	} else {
+		follow_origin(p, view);
+	}
+	stay_away(p, &place);
+	return 0;
+}
+
+/* ---- in front of it ---- */
+
+/* Later the current decision alone holds. Of a client whose pin ends by itself that is later than
+ * of others. */
+static __always_inline int era_is_open(const struct packet *p, __u64 now)
+{
+	if (now < *(volatile __u64 *)&p->view->era_ends)
+		return 1;
+	return (p->notes & PIN_CHANGED) && now < p->view->pins_end;
+}
+
+static __always_inline __u64 destination_of(const struct headers *h)
+{
+	__u64 to = h->destination4;
+
+	if (h->family == 6)
+		to = h->destination6.high * 0x9fb21c651e98df25ULL ^ h->destination6.low;
+	return to ^ (__u64)h->protocol << 56;
+}
+
+/* In held_flow: of the client and flow that the packet had before the era. */
+__noinline int find_origin(struct xdp_md *ctx)
+{
+	struct held_flow *held = lookup(held_flows, 0);
+	struct view *view;
+
+	if (!held)
+		return 0;
+	view = lookup(views, held->view);
+	if (!view)
+		return 0;
+	held->origin_token = origin_token(ctx, &held->headers, view);
+	held->origin_flow = balanced_flow(&held->headers, view->origin_flags);
+	return 0;
+}
+
+/* What a client key may be made of. One by one: a struct that is copied is no longer in registers.
+ */
+static __always_inline void give_headers(const struct headers *from, struct headers *to)
+{
+	to->family = from->family;
+	to->protocol = from->protocol;
+	to->source4 = from->source4;
+	to->destination4 = from->destination4;
+	to->source6.high = from->source6.high;
+	to->source6.low = from->source6.low;
+	to->destination6.high = from->destination6.high;
+	to->destination6.low = from->destination6.low;
+	to->source_port = from->source_port;
+	to->destination_port = from->destination_port;
+	to->payload = from->payload;
+	to->payload_length = from->payload_length;
+}
+
+static __always_inline void ask(const struct packet *p, struct held_flow *held, __u64 now)
+{
+	held->token = p->token;
+	held->flow = p->flow;
+	held->whole = whole_flow(&p->headers);
+	held->to = destination_of(&p->headers);
+	held->now = now;
+	held->origin_token = p->token;
+	held->origin_flow = p->flow;
+	held->view = p->view_index;
+	held->hash = p->hash;
+	held->killed = p->killed;
+	held->is_udp = p->headers.protocol == IPPROTO_UDP;
+	held->tcp_flags = p->headers.tcp_flags;
+	held->notes = p->notes;
+	held->chosen_cohort = p->chosen_cohort;
+	held->decision = p->decision;
+	held->rule = p->rule;
+	held->pin_origin = p->notes >> NOTE_PIN_SHIFT;
+	held->quiet = p->quiet;
+	held->named = p->notes >> NOTE_NAMED_SHIFT;
+	held->number = p->backend_number;
+	held->path = PATH_CURRENT;
+}
+
+static __always_inline void take_answer(struct packet *p, const struct held_flow *held)
+{
+	p->path = held->path;
+	p->notes = held->notes;
+	if (held->number == p->backend_number)
+		return;
+	p->backend_number = held->number;
+	p->backend = lookup(backends, p->view->backends + p->backend_number);
+	p->notes &= ~FELL_BACK;
+	if (p->backend)
+		p->cohort = p->backend->cohort;
+}
+
+/* Does a connection id name a backend? */
+static __always_inline int is_named(const struct packet *p)
+{
+	return p->notes >> NOTE_NAMED_SHIFT != BACKEND_NONE;
+}
+
+/* May an era, if one is open, concern the packet? */
+static __always_inline int is_concerned(const struct packet *p)
+{
+	return (p->notes & (MOVED | DISPUTED | FLOW_STARTS)) || is_named(p);
+}
+
+/* The time in jiffies where an era is open that may concern the packet, else 0. */
+static __always_inline __u64 in_era(const struct packet *p)
+{
+	__u64 now;
+
+	if (!(p->view->flags & VIEW_TRANSITION) || !is_concerned(p))
+		return 0;
+	now = bpf_jiffies64();
+	return era_is_open(p, now) ? now : 0;
+}
+
+static __always_inline void hold_affinity(struct packet *p)
+{
+	__u16 flags = p->view->flags;
+	struct held_flow *held;
+	__u64 now;
+
+	/* Without QUIC no connection id names a backend. */
+	if (!(flags & (VIEW_TRANSITION | VIEW_KEY_QUIC)))
+		return;
+	if (flags & VIEW_ALL_DISPUTED)
+		p->notes |= DISPUTED;
+	now = in_era(p);
+	if (!now && !is_named(p))
+		return;
+	held = lookup(held_flows, 0);
+	if (!held)
+		return;
+	ask(p, held, now);
+	if (p->view->flags & VIEW_ORIGIN_KEY) {
+		give_headers(&p->headers, &held->headers);
+		find_origin(p->ctx);
+	}
+	hold_flow(held, p->view);
+	take_answer(p, held);
+}
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Between the files of control/ alone. */
+#ifndef XDP_CANARY_CONTROL_INTERNAL_H
+#define XDP_CANARY_CONTROL_INTERNAL_H
+
+#include "control/control.h"
+
+/* What compile_view() is given, and who owns it. */
+struct service_input {
+	struct compile_input input;
+	struct view_numbers numbers;
+	struct pin *pins;
+	uint8_t *health;
+};
+
+/* Numbers new names. Release it also after an error. */
+int service_input_make(struct control *control, const struct service *service,
+		       struct service_input *out);
+void service_input_release(struct service_input *input);
+
+/*
+ * A neighbour that is being asked has the answer that packets know of it, from the line @shown (or
+ * NULL). Of a new backend an answer is waited for, as long as control->patience_ms lasts: traffic
+ * comes as soon as the view is shown.
+ */
+int settled_next_hop(struct control *control, struct next_hops *next_hops,
+		     const struct service *service, const struct backend *backend,
+		     const struct backend_line *shown, struct next_hop *out);
+
+uint64_t monotonic_now(void); /* CLOCK_MONOTONIC, ns */
+
+#endif

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What a service is compiled from: its policy, the numbers of its names, and what is live of it. */
+#include "control/control_internal.h"
+
+#include "util/text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+uint64_t monotonic_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+/* The pins of a service that still hold, as the kernel takes them. malloc()ed. */
+static struct pin *pins_of(const struct control *control, const struct service *service,
+			   size_t *count)
+{
+	struct pin *pins = calloc(control->live.pins_count + 1, sizeof(*pins));
+	uint64_t now = time_now_ns();
+	size_t i;
+
+	*count = 0;
+	for (i = 0; pins && i < control->live.pins_count; i++) {
+		const struct live_pin *live = &control->live.pins[i];
+		int cohort;
+
+		if (strcmp(live->service, service->name) ||
+		    (live->expires_ns && live->expires_ns <= now))
+			continue;
+		cohort = service_cohort(service, live->cohort);
+		if (cohort < 0)
+			continue;
+		if (service_is_latched(control, service))
+			cohort = 0;
+		pins[(*count)++] = (struct pin){
+			.client = prefix_shorten(&live->client, service->prefix4, service->prefix6),
+			.cohort = cohort,
+			.expires = live->expires_ns ? monotonic_now() + (live->expires_ns - now)
+						    : PIN_FOREVER,
+			.until = live->expires_ns,
+		};
+	}
+	return pins;
+}
+
+static void input_shares(const struct control *control, const struct service *service,
+			 struct compile_input *input)
+{
+	size_t rule, cohort;
+
+	for (rule = 0; rule < service->rules_count; rule++)
+		for (cohort = 1; cohort < service->cohorts_count; cohort++)
+			input->share_ppm[rule][cohort] =
+				effective_share(control, service, rule, cohort);
+}
+
+static uint8_t health_of(enum wish wish)
+{
+	return wish == WISH_DOWN ? BACKEND_DOWN : wish == WISH_DRAINING ? BACKEND_DRAINING : 0;
+}
+
+uint8_t backend_health(const struct control *control, const struct service *service,
+		       const struct backend *backend)
+{
+	const struct live_wish *wish =
+		live_wish_of(&control->live, service->name, &backend->address);
+
+	return wish ? health_of(wish->wish) : 0;
+}
+
+/* Of each backend, one cohort after the other. malloc()ed. */
+static uint8_t *health_of_all(const struct control *control, const struct service *service,
+			      size_t count)
+{
+	uint8_t *health = calloc(count + 1, sizeof(*health));
+	size_t cohort, i, index = 0;
+
+	for (cohort = 0; health && cohort < service->cohorts_count; cohort++)
+		for (i = 0; i < service->cohorts[cohort].backends_count; i++)
+			health[index++] = backend_health(control, service,
+							 &service->cohorts[cohort].backends[i]);
+	return health;
+}
+
+int service_input_make(struct control *control, const struct service *service,
+		       struct service_input *out)
+{
+	struct compile_input *input = &out->input;
+	int error;
+
+	*out = (struct service_input){0};
+	error = numbers_of(control, service, &out->numbers);
+	if (error)
+		return error;
+	out->pins = pins_of(control, service, &input->pins_count);
+	out->health = health_of_all(control, service, out->numbers.backends_count);
+	if (!out->pins || !out->health)
+		return -ENOMEM;
+	input->service = service;
+	input->no_rule_group = out->numbers.no_rule_group;
+	input->backend_numbers = out->numbers.backend_numbers;
+	input->backend_counters = out->numbers.backend_counters;
+	input->backend_health = out->health;
+	input->pins = out->pins;
+	if (control->datapath)
+		input->secret_fingerprint = datapath_box(control->datapath)->secret_fingerprint;
+	memcpy(input->rule_groups, out->numbers.rule_groups, sizeof(input->rule_groups));
+	memcpy(input->lanes, out->numbers.lanes, sizeof(input->lanes));
+	input_shares(control, service, input);
+	return 0;
+}
+
+void service_input_release(struct service_input *input)
+{
+	view_numbers_release(&input->numbers);
+	free(input->pins);
+	free(input->health);
+	*input = (struct service_input){0};
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * An era that goes on must not end between the moment when a change is folded into it and the one
+ * when packets see the change: flows that went to the current decision meanwhile would be sent
+ * back. One that is about to end is therefore either waited for or, by a store to the shown view,
+ * made longer. A write that fails afterwards has kept flows where they live a little longer.
+ */
+#include "datapath/publish_internal.h"
+
+#include <errno.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ENDS_ANYHOW_MS 20 /* too little time left for a store that is in time for sure */
+#define WAIT_MS	       2
+
+static uint64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+int clock_begin(struct publication *publication, struct errors *errors)
+{
+	publication->hz = jiffies_hz();
+	publication->began_ns = monotonic_ns();
+	return datapath_jiffies(publication->datapath, &publication->began, errors);
+}
+
+/* At most a jiffy behind the kernel's clock. */
+uint64_t publication_now(const struct publication *publication)
+{
+	uint64_t elapsed = (monotonic_ns() - publication->began_ns) / 1000000;
+
+	return publication->began + elapsed * publication->hz / 1000;
+}
+
+static uint64_t jiffies_of(const struct publication *publication, uint64_t milliseconds)
+{
+	return (milliseconds * publication->hz + 999) / 1000;
+}
+
+void era_settle(const struct publication *publication, uint32_t slot)
+{
+	struct view *view = (struct view *)datapath_view(publication->datapath, slot);
+	uint64_t margin = jiffies_of(publication, ERA_MARGIN_MS) + 2;
+	uint64_t soon = jiffies_of(publication, ENDS_ANYHOW_MS) + 2, now;
+
+	while (view && (view->flags & VIEW_TRANSITION)) {
+		now = publication_now(publication);
+		if (now > view->era_ends || now + margin <= view->era_ends)
+			return;
+		if (now + soon <= view->era_ends) {
+			__atomic_store_n(&view->era_ends, now + margin, __ATOMIC_RELEASE);
+			return;
+		}
+		usleep(WAIT_MS * 1000);
+	}
+}
+
+void era_extend(const struct publication *publication, uint32_t slot, const struct view *next)
+{
+	struct view *view = (struct view *)datapath_view(publication->datapath, slot);
+
+	if (view && (view->flags & VIEW_TRANSITION) && view->eras == next->eras &&
+	    next->era_ends > view->era_ends)
+		__atomic_store_n(&view->era_ends, next->era_ends, __ATOMIC_RELEASE);
+}
+
+void eras_count_from_now(const struct publication *publication)
+{
+	uint64_t now = publication_now(publication) + 1;
+	size_t i;
+
+	for (i = 0; i < publication->views_count; i++) {
+		const struct staged_view *staged = &publication->views[i];
+		struct view *view =
+			map_part(publication->datapath, MAP_VIEWS, struct view, staged->view, 1);
+
+		if (!staged->folded)
+			continue;
+		view->era_ends += now - staged->folded;
+		view->udp_ends += now - staged->folded;
+		era_extend(publication, staged->slot, view);
+	}
+}

@@ -1,0 +1,857 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The fold. Of each part of a view (head, rules, pins, rings, lines): what was decided when the era
+ * began is the origin; where any two epochs of it disagree is disputed or moved. Both are taken
+ * over from the shown view while its era is open, and else begin with what it decides now. More may
+ * be disputed than is: that costs a lookup.
+ */
+#include "policy/transition.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ERA_GENERATIONS 200 /* cuts in an era; then its entries are given up */
+
+struct fold {
+	const struct shown_view *shown;
+	const struct transition_plan *plan;
+	struct view_image *image;
+	bool open;    /* the shown view's era goes on */
+	bool pending; /* it is over, but not for clients whose pin ended by itself, or will */
+};
+
+static uint64_t jiffies_of(const struct transition_plan *plan, uint64_t milliseconds)
+{
+	return (milliseconds * plan->hz + 999) / 1000;
+}
+
+static uint64_t latest(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+bool era_is_open(const struct view *view, uint64_t now)
+{
+	return view && (view->flags & VIEW_TRANSITION) && now < view->era_ends;
+}
+
+bool era_is_over(const struct view *view, uint64_t now)
+{
+	return (view->flags & VIEW_TRANSITION) && now >= latest(view->era_ends, view->pins_end);
+}
+
+/* For some clients at least. */
+static bool goes_on(const struct fold *fold)
+{
+	return fold->open || fold->pending;
+}
+
+/* ---- what the shown view decides ---- */
+
+/* The shown rule of the same name, which its counters tell. */
+static const struct view_rule *shown_rule(const struct fold *fold, const struct view_rule *rule)
+{
+	const struct view_rule *rules = fold->shown->rules;
+	int i;
+
+	for (i = 0; i <= fold->shown->view->default_rule; i++)
+		if (rules[i].counters == rule->counters)
+			return &rules[i];
+	return &rules[fold->shown->view->default_rule];
+}
+
+struct span {
+	uint64_t start, end; /* empty where equal */
+};
+
+static struct span span_of(const struct interval *interval, bool live)
+{
+	if (!live)
+		return (struct span){0, 0};
+	return (struct span){interval->start, (uint64_t)interval->start + interval->last + 1};
+}
+
+static bool is_empty(struct span span)
+{
+	return span.start == span.end;
+}
+
+static bool spans_equal(struct span a, struct span b)
+{
+	return (is_empty(a) && is_empty(b)) || (a.start == b.start && a.end == b.end);
+}
+
+/* Where two shares of one canary disagree: between their ends, for they start together. */
+static struct span disagreement(struct span a, struct span b)
+{
+	if (is_empty(a))
+		return b;
+	if (is_empty(b))
+		return a;
+	if (spans_equal(a, b))
+		return (struct span){0, 0};
+	if (a.start == b.start)
+		return a.end < b.end ? (struct span){a.end, b.end} : (struct span){b.end, a.end};
+	return (struct span){a.start < b.start ? a.start : b.start, latest(a.end, b.end)};
+}
+
+static struct span hull(struct span a, struct span b)
+{
+	if (is_empty(a))
+		return b;
+	if (is_empty(b))
+		return a;
+	return (struct span){a.start < b.start ? a.start : b.start, latest(a.end, b.end)};
+}
+
+static void set_span(struct view_rule *rule, struct interval *interval, enum rule_live bit,
+		     int canary, struct span span)
+{
+	rule->live &= ~(bit << canary);
+	*interval = (struct interval){0, 0};
+	if (is_empty(span))
+		return;
+	rule->live |= bit << canary;
+	*interval = (struct interval){span.start, span.end - span.start - 1};
+}
+
+static struct span current_span(const struct view_rule *rule, int canary)
+{
+	return span_of(&rule->current[canary], rule->live & RULE_CURRENT << canary);
+}
+
+static struct span shown_span(const struct fold *fold, const struct view_rule *rule, int canary)
+{
+	return fold->shown->killed ? (struct span){0, 0} : current_span(rule, canary);
+}
+
+static uint8_t shown_pin(const struct fold *fold, const struct pin_range *range)
+{
+	if (range->cohort == PIN_NONE || range->expires <= fold->plan->monotonic_ns)
+		return PIN_NONE;
+	return fold->shown->killed ? 0 : range->cohort;
+}
+
+/* ---- does anything that decides change? ---- */
+
+static bool masks_differ(const struct view *a, const struct view *b)
+{
+	return a->mask4 != b->mask4 || a->prefix6 != b->prefix6;
+}
+
+/* Have clients another place in the hash space? */
+static bool hashes_differ(const struct view *a, const struct view *b)
+{
+	return a->salt64 != b->salt64 || masks_differ(a, b) ||
+	       ((a->flags ^ b->flags) & VIEW_KEY_FLAGS & ~VIEW_BALANCE_CLIENT) ||
+	       memcmp(&a->payload, &b->payload, sizeof(a->payload));
+}
+
+static bool heads_differ(const struct view *a, const struct view *b)
+{
+	return a->salt64 != b->salt64 || a->holdout != b->holdout || masks_differ(a, b) ||
+	       ((a->flags ^ b->flags) & VIEW_KEY_FLAGS) || a->cohorts != b->cohorts ||
+	       memcmp(a->lanes, b->lanes, sizeof(a->lanes)) ||
+	       memcmp(&a->payload, &b->payload, sizeof(a->payload));
+}
+
+static bool rules_differ(const struct fold *fold)
+{
+	size_t i;
+	int canary;
+
+	for (i = 0; i < fold->image->rules_count; i++) {
+		const struct view_rule *rule = &fold->image->rules[i];
+		const struct view_rule *shown = shown_rule(fold, rule);
+
+		for (canary = 0; canary < CANARIES_MAX; canary++)
+			if (!spans_equal(current_span(rule, canary),
+					 shown_span(fold, shown, canary)))
+				return true;
+	}
+	return false;
+}
+
+/* ---- pins ---- */
+
+static int compare_positions(const struct pin_range *a, const struct pin_range *b)
+{
+	if (a->high != b->high)
+		return a->high < b->high ? -1 : 1;
+	return a->low == b->low ? 0 : a->low < b->low ? -1 : 1;
+}
+
+static const struct pin_range nobody = {
+	.expires = PIN_FOREVER, .cohort = PIN_NONE, .origin = PIN_NONE};
+
+struct pin_cursor {
+	const struct pin_range *next, *end;
+	const struct pin_range *at; /* the range that the position is in */
+};
+
+static void step_to(struct pin_cursor *cursor, const struct pin_range *position)
+{
+	while (cursor->next < cursor->end && compare_positions(cursor->next, position) <= 0)
+		cursor->at = cursor->next++;
+}
+
+static bool same_kind(const struct pin_range *a, const struct pin_range *b)
+{
+	return a->cohort == b->cohort && a->origin == b->origin && a->changed == b->changed &&
+	       a->expires == b->expires;
+}
+
+/* The ranges of both, cut where either is cut; returns how many. *@differ: the shown pins say
+ * otherwise. */
+static size_t merge_pins(const struct fold *fold, struct pin_range *out, bool *differ)
+{
+	const struct view *shown_view = fold->shown->view;
+	struct pin_cursor shown = {fold->shown->pins, fold->shown->pins + shown_view->pins_count,
+				   &nobody};
+	struct pin_cursor wanted = {fold->image->pins,
+				    fold->image->pins + fold->image->view.pins_count, &nobody};
+	size_t count = 0;
+
+	while (shown.next < shown.end || wanted.next < wanted.end) {
+		const struct pin_range *position = wanted.next;
+		struct pin_range range;
+		uint8_t before;
+
+		if (wanted.next == wanted.end ||
+		    (shown.next < shown.end && compare_positions(shown.next, wanted.next) < 0))
+			position = shown.next;
+		range = (struct pin_range){.high = position->high, .low = position->low};
+		step_to(&shown, position);
+		step_to(&wanted, position);
+		before = shown_pin(fold, shown.at);
+		*differ |= before != wanted.at->cohort;
+		range.expires = wanted.at->expires;
+		range.cohort = wanted.at->cohort;
+		range.origin = fold->open ? shown.at->origin : before;
+		range.changed = (goes_on(fold) && shown.at->changed) || before != range.cohort ||
+				range.expires != PIN_FOREVER || shown.at->expires != PIN_FOREVER;
+		if (!count || !same_kind(&out[count - 1], &range))
+			out[count++] = range;
+	}
+	return count;
+}
+
+static uint64_t pins_end(const struct fold *fold, const struct pin_range *ranges, size_t count)
+{
+	const struct transition_plan *plan = fold->plan;
+	uint64_t end = goes_on(fold) ? fold->shown->view->pins_end : 0;
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		if (ranges[i].expires != PIN_FOREVER && ranges[i].expires > plan->monotonic_ns)
+			end = latest(end, plan->now +
+						  jiffies_of(plan, (ranges[i].expires -
+								    plan->monotonic_ns) /
+									   1000000) +
+						  jiffies_of(plan, plan->drain_ms));
+	return end;
+}
+
+/* malloc()ed, with at least one element. */
+static struct pin_range *merged_pins(const struct fold *fold, size_t *count, bool *differ)
+{
+	struct pin_range *ranges = calloc(
+		fold->image->view.pins_count + fold->shown->view->pins_count + 1, sizeof(*ranges));
+
+	*differ = false;
+	if (ranges)
+		*count = merge_pins(fold, ranges, differ);
+	return ranges;
+}
+
+static int pins_differ(const struct fold *fold, bool *differ)
+{
+	size_t count;
+	struct pin_range *ranges = merged_pins(fold, &count, differ);
+
+	free(ranges);
+	return ranges ? 0 : -ENOMEM;
+}
+
+static int fold_pins(const struct fold *fold)
+{
+	struct view *view = &fold->image->view;
+	size_t count;
+	bool differ;
+	struct pin_range *ranges = merged_pins(fold, &count, &differ);
+
+	if (!ranges)
+		return -ENOMEM;
+	view->pins_end = pins_end(fold, ranges, count);
+	if (count == 1 && same_kind(ranges, &nobody))
+		count = 0;
+	free(fold->image->pins);
+	fold->image->pins = ranges;
+	view->pins_count = count;
+	view->flags = count ? view->flags | VIEW_PINS : view->flags & ~VIEW_PINS;
+	return 0;
+}
+
+/* ---- rings ---- */
+
+/* One cohort's slots as some view has them: a power of two, or none. */
+struct ring_part {
+	const uint32_t *slots;
+	uint32_t size;
+};
+
+static struct ring_part ring_of(const struct view *view, const uint32_t *slots, int cohort)
+{
+	if (cohort < 0)
+		return (struct ring_part){NULL, 0};
+	return (struct ring_part){slots + view->rings[cohort],
+				  view->rings[cohort + 1] - view->rings[cohort]};
+}
+
+static int cohort_of_lane(const uint8_t *lanes, size_t count, uint8_t lane)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		if (lanes[i] == lane)
+			return i;
+	return -1;
+}
+
+/* A ring of a power of two slots speaks for a larger one: the hash's high bits choose the slot. */
+static uint32_t slot_of(struct ring_part part, uint32_t index, uint32_t size)
+{
+	return part.size ? part.slots[(uint64_t)index * part.size / size] : SLOT_NONE;
+}
+
+/* The origin's ring of the cohort of @lane: its words' upper halves, or the lower ones when the era
+ * begins now. */
+static struct ring_part origin_ring(const struct fold *fold, uint8_t lane)
+{
+	const struct view *view = fold->shown->view;
+	int cohort;
+
+	if (!fold->open)
+		return ring_of(view, fold->shown->slots,
+			       cohort_of_lane(view->lanes, view->cohorts, lane));
+	cohort = cohort_of_lane(view->origin_lanes, view->origin_cohorts, lane);
+	if (cohort < 0 || view->origin_ring_bits[cohort] == RING_NONE)
+		return (struct ring_part){NULL, 0};
+	return (struct ring_part){fold->shown->slots + view->origin_rings[cohort],
+				  1u << view->origin_ring_bits[cohort]};
+}
+
+static uint32_t origin_of(const struct fold *fold, uint32_t slot)
+{
+	return fold->open ? slot >> SLOT_ORIGIN_SHIFT : slot & SLOT_NOW_MASK;
+}
+
+struct ring_merge {
+	struct ring_part wanted, shown, origin;
+	uint32_t size;
+};
+
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
+static struct ring_merge ring_merge(const struct fold *fold, uint32_t cohort)
+{
+	const struct view *shown = fold->shown->view;
+	uint8_t lane = fold->image->view.lanes[cohort];
+	struct ring_merge merge = {
+		.wanted = ring_of(&fold->image->view, fold->image->slots, cohort),
+		.shown = ring_of(shown, fold->shown->slots,
+				 cohort_of_lane(shown->lanes, shown->cohorts, lane)),
+		.origin = origin_ring(fold, lane),
+	};
+
+	merge.size = larger(merge.wanted.size, larger(merge.shown.size, merge.origin.size));
+	return merge;
+}
+
+static bool rings_differ(const struct fold *fold)
+{
+	uint32_t cohort, i;
+
+	for (cohort = 0; cohort < fold->image->view.cohorts; cohort++) {
+		struct ring_merge merge = ring_merge(fold, cohort);
+
+		for (i = 0; i < merge.size; i++)
+			if ((slot_of(merge.wanted, i, merge.size) ^
+			     slot_of(merge.shown, i, merge.size)) &
+			    SLOT_NOW_MASK)
+				return true;
+	}
+	return false;
+}
+
+static void write_ring(const struct fold *fold, const struct ring_merge *merge, uint32_t *out)
+{
+	uint32_t i;
+
+	for (i = 0; i < merge->size; i++) {
+		uint32_t now = slot_of(merge->wanted, i, merge->size) & SLOT_NOW_MASK;
+		uint32_t shown = slot_of(merge->shown, i, merge->size);
+		uint32_t origin = origin_of(fold, slot_of(merge->origin, i, merge->size));
+		bool moved = (fold->open && (shown & SLOT_MOVED)) || now != (shown & SLOT_NOW_MASK);
+
+		out[i] = now | (moved ? SLOT_MOVED : 0) | origin << SLOT_ORIGIN_SHIFT;
+	}
+}
+
+/* The ring of an origin's cohort that is no longer there: nothing now, the origin as it was. */
+static void write_left_ring(const struct fold *fold, struct ring_part origin, uint32_t *out)
+{
+	uint32_t i;
+
+	for (i = 0; i < origin.size; i++)
+		out[i] = BACKEND_NONE | SLOT_MOVED |
+			 origin_of(fold, origin.slots[i]) << SLOT_ORIGIN_SHIFT;
+}
+
+static uint8_t bits_of(uint32_t size)
+{
+	return size ? __builtin_ctz(size) : RING_NONE;
+}
+
+static int fold_rings(const struct fold *fold)
+{
+	struct view *view = &fold->image->view;
+	struct ring_merge merges[COHORTS_MAX];
+	struct ring_part left[COHORTS_MAX] = {0};
+	uint32_t total = 0, end = 0, *slots;
+	int cohort, now;
+
+	for (cohort = 0; cohort < view->cohorts; cohort++) {
+		merges[cohort] = ring_merge(fold, cohort);
+		total += merges[cohort].size;
+	}
+	for (cohort = 0; cohort < view->origin_cohorts; cohort++)
+		if (cohort_of_lane(view->lanes, view->cohorts, view->origin_lanes[cohort]) < 0) {
+			left[cohort] = origin_ring(fold, view->origin_lanes[cohort]);
+			total += left[cohort].size;
+		}
+	slots = calloc(total + 1, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	for (cohort = 0; cohort < view->cohorts; cohort++) {
+		write_ring(fold, &merges[cohort], slots + end);
+		view->rings[cohort] = end;
+		end += merges[cohort].size;
+	}
+	for (; cohort <= COHORTS_MAX; cohort++)
+		view->rings[cohort] = end;
+	for (cohort = 0; cohort < view->origin_cohorts; cohort++) {
+		now = cohort_of_lane(view->lanes, view->cohorts, view->origin_lanes[cohort]);
+		view->origin_rings[cohort] = now < 0 ? end : view->rings[now];
+		view->origin_ring_bits[cohort] =
+			bits_of(now < 0 ? left[cohort].size : merges[now].size);
+		if (now >= 0)
+			continue;
+		write_left_ring(fold, left[cohort], slots + end);
+		end += left[cohort].size;
+	}
+	view->slots_count = end;
+	free(fold->image->slots);
+	fold->image->slots = slots;
+	return 0;
+}
+
+/* ---- rules ---- */
+
+/* Where numbers began anew an old cut has entries no more, but origins. */
+static uint8_t spared(const struct view *view, uint8_t cut)
+{
+	uint8_t now = era_generation(view->era, view->era_first);
+
+	return cut < now ? cut : now;
+}
+
+static void fold_rule(const struct fold *fold, struct view_rule *rule, uint8_t cuts,
+		      uint8_t generation)
+{
+	const struct view *before_view = fold->shown->view, *view = &fold->image->view;
+	const struct view_rule *shown = shown_rule(fold, rule);
+	bool rehashed = hashes_differ(before_view, view);
+	int canary, own;
+
+	for (canary = 0; canary < CANARIES_MAX; canary++) {
+		struct span now = current_span(rule, canary),
+			    before = shown_span(fold, shown, canary);
+		struct span disputed = disagreement(now, before), origin = before;
+
+		if (fold->open) {
+			disputed = hull(disputed, span_of(&shown->disputed[canary],
+							  shown->live & RULE_DISPUTED << canary));
+			if (fold->shown->killed) /* it decided before the kill, in this era */
+				disputed = hull(disputed, current_span(shown, canary));
+			origin = span_of(&shown->origin[canary],
+					 shown->live & RULE_ORIGIN << canary);
+			own = cohort_of_lane(before_view->lanes, before_view->cohorts,
+					     view->lanes[canary + 1]) -
+			      1;
+			rule->cuts[canary] = own < 0 ? 0 : spared(view, shown->cuts[own]);
+			if (own >= 0 &&
+			    (!rehashed || shown->kept[own].last == UINT32_MAX)) /* or all */
+				set_span(
+					rule, &rule->kept[canary], RULE_KEPT, canary,
+					span_of(&shown->kept[own], shown->live & RULE_KEPT << own));
+		}
+		set_span(rule, &rule->disputed[canary], RULE_DISPUTED, canary, disputed);
+		set_span(rule, &rule->origin[canary], RULE_ORIGIN, canary, origin);
+		if (!fold->plan->cut_all && !(cuts & 1 << (canary + 1)))
+			continue;
+		rule->cuts[canary] = generation;
+		set_span(rule, &rule->kept[canary], RULE_KEPT, canary,
+			 fold->plan->cut_all ? (struct span){0, 0} : now);
+	}
+}
+
+static bool has_cuts(const struct transition_plan *plan)
+{
+	size_t i;
+
+	for (i = 0; i < RULES_MAX; i++)
+		if (plan->cuts[i])
+			return true;
+	return plan->cut_all;
+}
+
+/* ---- backends that left ---- */
+
+/* The shown line outlives the file: its backend left just now, or in this era. */
+static bool is_remembered(const struct fold *fold, uint32_t number)
+{
+	static const uint8_t nowhere[16];
+	const struct backend_line *line = &fold->shown->backends[number];
+
+	if (number < fold->image->backends_count && fold->image->backends[number].lane != LANES_MAX)
+		return false;
+	return memcmp(line->address, nowhere, sizeof(nowhere)) &&
+	       (goes_on(fold) || !(line->flags & BACKEND_GONE));
+}
+
+/* The last generation at which a rule took clients from the shown canary; 0: none did. */
+static uint8_t last_cut(const struct fold *fold, int canary)
+{
+	const struct view *view = fold->shown->view;
+	uint8_t last = 0;
+	int i;
+
+	for (i = 0; i <= view->default_rule; i++) {
+		const struct view_rule *rule = &fold->shown->rules[i];
+		bool has_kept = rule->live & RULE_KEPT << canary;
+
+		if (has_kept && rule->kept[canary].last == UINT32_MAX)
+			continue; /* it took nobody */
+		last = latest(last, rule->cuts[canary]);
+	}
+	return last;
+}
+
+/*
+ * A cut outlives its canary: a backend that is no longer that canary's, or nobody's, still is where
+ * clients were taken from. Who was, is told by the rule's intervals, and they are gone: so it is
+ * all who went there before.
+ */
+static uint8_t cut_of_line(const struct fold *fold, uint32_t number, uint8_t lane)
+{
+	const struct view *view = fold->shown->view;
+	const struct backend_line *line = &fold->shown->backends[number];
+	int before = cohort_of_lane(view->lanes, view->cohorts, line->lane);
+	uint8_t cut;
+
+	if (!fold->open)
+		return 0;
+	cut = line->cut;
+	if (before > 0 && line->cohort == before && line->lane != lane)
+		cut = latest(cut, last_cut(fold, before - 1));
+	return spared(&fold->image->view, cut);
+}
+
+static void remember(const struct fold *fold, uint32_t number)
+{
+	const struct view *view = &fold->image->view;
+	struct backend_line line = fold->shown->backends[number];
+	int cohort = cohort_of_lane(view->lanes, view->cohorts, line.lane);
+
+	line.flags |= BACKEND_GONE;
+	line.health |= BACKEND_DRAINING;
+	line.cut = cut_of_line(fold, number, cohort < 0 ? LANES_MAX : line.lane);
+	line.cohort = cohort < 0 ? COHORT_GONE : cohort;
+	fold->image->backends[number] = line;
+}
+
+static int fold_server_ids(const struct fold *fold)
+{
+	struct view_image *image = fold->image;
+	const struct view *shown = fold->shown->view;
+	struct server_id *grown;
+	uint32_t i;
+
+	if (!shown->server_ids_count || !(image->view.flags & VIEW_KEY_QUIC))
+		return 0;
+	grown = reallocarray(image->server_ids, image->server_ids_count + shown->server_ids_count,
+			     sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	image->server_ids = grown;
+	for (i = 0; i < shown->server_ids_count; i++) {
+		const struct server_id *slot = &fold->shown->server_ids[i];
+		size_t known = 0;
+
+		if (!slot->backend || slot->backend > image->backends_count ||
+		    !(image->backends[slot->backend - 1].flags & BACKEND_GONE))
+			continue;
+		while (known < image->server_ids_count && grown[known].id != slot->id)
+			known++;
+		if (known == image->server_ids_count)
+			grown[image->server_ids_count++] = *slot;
+	}
+	return 0;
+}
+
+static int fold_backends(const struct fold *fold)
+{
+	struct view_image *image = fold->image;
+	uint32_t shown = fold->shown->view->backends_count, number;
+	struct backend_line *grown;
+
+	if (shown > image->backends_count) {
+		grown = aligned_alloc(CACHE_LINE, shown * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		memset(grown, 0, shown * sizeof(*grown));
+		memcpy(grown, image->backends, image->backends_count * sizeof(*grown));
+		free(image->backends);
+		image->backends = grown;
+		for (number = image->backends_count; number < shown; number++)
+			grown[number].lane = LANES_MAX;
+		image->backends_count = shown;
+	}
+	for (number = 0; number < shown; number++)
+		if (is_remembered(fold, number))
+			remember(fold, number);
+		else
+			image->backends[number].cut =
+				cut_of_line(fold, number, image->backends[number].lane);
+	while (image->backends_count &&
+	       image->backends[image->backends_count - 1].lane == LANES_MAX)
+		image->backends_count--;
+	image->view.backends_count = image->backends_count;
+	return fold_server_ids(fold);
+}
+
+/* ---- the era itself ---- */
+
+static uint8_t next_era(uint8_t era)
+{
+	return era == UINT8_MAX ? 1 : era + 1;
+}
+
+static void begin_era(const struct fold *fold)
+{
+	const struct view *shown = fold->shown->view;
+	struct view *view = &fold->image->view;
+
+	view->eras = shown->eras + 1;
+	view->era = view->era_first = view->pins_first = next_era(shown->era);
+	view->origin_salt64 = shown->salt64;
+	view->origin_holdout = fold->shown->killed ? 0 : shown->holdout;
+	view->origin_mask4 = shown->mask4;
+	view->origin_prefix6 = shown->prefix6;
+	view->origin_flags = shown->flags & VIEW_KEY_FLAGS;
+	view->origin_payload = shown->payload;
+	view->origin_cohorts = shown->cohorts;
+	memcpy(view->origin_lanes, shown->lanes, sizeof(view->origin_lanes));
+}
+
+/* What the table has of the clients of pins that end by themselves stays. */
+static void keep_pending(const struct fold *fold)
+{
+	const struct view *shown = fold->shown->view;
+	struct view *view = &fold->image->view;
+
+	view->pins_first = shown->pins_first;
+	view->transition_base = shown->transition_base;
+	view->transition_lines = shown->transition_lines;
+}
+
+static void continue_era(const struct fold *fold)
+{
+	const struct view *shown = fold->shown->view;
+	struct view *view = &fold->image->view;
+
+	view->eras = shown->eras;
+	view->era = shown->era;
+	view->era_first = shown->era_first;
+	view->pins_first = shown->pins_first;
+	view->pins_cut = shown->pins_cut;
+	view->era_ends = shown->era_ends;
+	view->udp_ends = shown->udp_ends;
+	view->origin_salt64 = shown->origin_salt64;
+	view->origin_holdout = shown->origin_holdout;
+	view->origin_mask4 = shown->origin_mask4;
+	view->origin_prefix6 = shown->origin_prefix6;
+	view->origin_flags = shown->origin_flags;
+	view->origin_payload = shown->origin_payload;
+	view->origin_cohorts = shown->origin_cohorts;
+	memcpy(view->origin_lanes, shown->origin_lanes, sizeof(view->origin_lanes));
+	view->transition_base = shown->transition_base;
+	view->transition_lines = shown->transition_lines;
+	view->flags |= shown->flags & VIEW_ALL_DISPUTED;
+}
+
+/* What a cut marks entries before it with. Where the numbers run out the table is given up: a cut
+ * must hold. */
+static uint8_t next_generation(struct view *view)
+{
+	if (era_generation(view->era, view->era_first) >= ERA_GENERATIONS) {
+		view->era_first = next_era(view->era);
+		view->era = view->era_first;
+	}
+	view->era = next_era(view->era);
+	return era_generation(view->era, view->era_first);
+}
+
+static void mark_disputes(const struct fold *fold)
+{
+	struct view *view = &fold->image->view;
+
+	if (heads_differ(view, fold->shown->view))
+		view->flags |= VIEW_ALL_DISPUTED;
+	if (view->origin_flags != (view->flags & VIEW_KEY_FLAGS) ||
+	    view->origin_mask4 != view->mask4 || view->origin_prefix6 != view->prefix6 ||
+	    memcmp(&view->origin_payload, &view->payload, sizeof(view->payload)))
+		view->flags |= VIEW_ORIGIN_KEY;
+}
+
+static int fold_all(struct fold *fold, bool changed)
+{
+	const struct transition_plan *plan = fold->plan;
+	struct view *view = &fold->image->view;
+	uint8_t generation = 0;
+	size_t i;
+	int error;
+
+	view->flags |= VIEW_TRANSITION;
+	if (fold->open)
+		continue_era(fold);
+	else
+		begin_era(fold);
+	if (fold->pending)
+		keep_pending(fold);
+	if (has_cuts(plan))
+		generation = next_generation(view);
+	if (era_generation(view->era, view->pins_first) >= ERA_GENERATIONS) {
+		/* A table of its own, too, before numbers come around that old entries have. */
+		view->pins_first = view->era_first;
+		view->transition_lines = 0;
+	}
+	view->pins_cut = plan->cut_all ? generation : spared(view, view->pins_cut);
+	if (changed) {
+		view->era_ends =
+			latest(view->era_ends, plan->now + jiffies_of(plan, plan->drain_ms));
+		view->udp_ends =
+			latest(view->udp_ends, plan->now + jiffies_of(plan, plan->udp_drain_ms));
+	}
+	mark_disputes(fold);
+	for (i = 0; i < fold->image->rules_count; i++)
+		fold_rule(fold, &fold->image->rules[i], plan->cuts[i], generation);
+	error = fold_backends(fold);
+	return error ? error : fold_rings(fold);
+}
+
+/* Has a backend left whose id flows may know? They do so whatever the rings say. */
+static bool ids_left(const struct fold *fold)
+{
+	uint32_t number;
+
+	if (!fold->shown->view->server_ids_count)
+		return false;
+	for (number = 0; number < fold->shown->view->backends_count; number++)
+		if (!(fold->shown->backends[number].flags & BACKEND_GONE) &&
+		    is_remembered(fold, number))
+			return true;
+	return false;
+}
+
+/* Marks numbers that the image does not use, which its lines of zeroes do not tell from backend 0
+ * of lane 0. */
+static void mark_unused(struct view_image *image)
+{
+	static const uint8_t nowhere[16];
+	size_t i;
+
+	for (i = 0; i < image->backends_count; i++)
+		if (!memcmp(image->backends[i].address, nowhere, sizeof(nowhere)))
+			image->backends[i].lane = LANES_MAX;
+}
+
+int transition_fold(const struct shown_view *shown, const struct transition_plan *plan,
+		    struct view_image *image)
+{
+	struct fold fold = {.shown = shown, .plan = plan, .image = image};
+	bool changed, pins_changed;
+	uint64_t margin;
+	int error;
+
+	mark_unused(image);
+	if (!shown->view)
+		return 0;
+	margin = plan->now + jiffies_of(plan, ERA_MARGIN_MS);
+	error = pins_differ(&fold, &pins_changed);
+	if (error)
+		return error;
+	changed = pins_changed || heads_differ(&image->view, shown->view) || rules_differ(&fold) ||
+		  rings_differ(&fold) || ids_left(&fold) || has_cuts(plan);
+	/* Where only pins that end by themselves are left of an era, a change begins another. */
+	fold.open = era_is_open(shown->view, margin) ||
+		    (!changed && !era_is_over(shown->view, plan->now) &&
+		     (shown->view->flags & VIEW_TRANSITION));
+	fold.pending = !fold.open && (shown->view->flags & VIEW_TRANSITION) &&
+		       plan->now < shown->view->pins_end;
+	image->view.era = shown->view->era;
+	image->view.eras = shown->view->eras;
+	error = fold_pins(&fold);
+	if (!error && (changed || fold.open || image->view.pins_end > plan->now))
+		error = fold_all(&fold, changed);
+	return error;
+}
+
+/* ---- server ids ---- */
+
+size_t server_ids_size(size_t count)
+{
+	size_t size = 2;
+
+	if (!count)
+		return 0;
+	while (size < 2 * count)
+		size *= 2;
+	return size;
+}
+
+int server_ids_fill(const struct server_id *ids, size_t count, struct server_id *slots, size_t size)
+{
+	size_t i, probe;
+
+	memset(slots, 0, size * sizeof(*slots));
+	for (i = 0; i < count; i++) {
+		for (probe = 0; probe < SERVER_ID_PROBES; probe++) {
+			struct server_id *slot =
+				&slots[(server_id_hash(ids[i].id) + probe) & (size - 1)];
+
+			if (slot->backend)
+				continue;
+			*slot = ids[i];
+			break;
+		}
+		if (probe == SERVER_ID_PROBES)
+			return -ENOSPC;
+	}
+	return 0;
+}

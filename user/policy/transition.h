@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Eras (docs/architecture.md, "Affinity"): what packets see now and what they are to see are folded
+ * into one image, in which origin, disputed intervals and moved slots stand for the whole history
+ * of the era. A fold of the epochs one by one says the same as all of them at once, so no history
+ * is kept but the shown view. Pure.
+ */
+#ifndef XDP_CANARY_TRANSITION_FOLD_H
+#define XDP_CANARY_TRANSITION_FOLD_H
+
+#include "policy/compile.h"
+
+/* A view that packets see, in the maps. */
+struct shown_view {
+	const struct view *view; /* NULL: none is shown */
+	const struct view_rule *rules;
+	const uint32_t *slots;		     /* of the map: view.rings[] index it */
+	const struct backend_line *backends; /* of the view, by number */
+	const struct pin_range *pins;
+	const struct server_id *server_ids;
+	bool killed; /* its decisions are the control's, whatever it says */
+};
+
+struct transition_plan {
+	uint64_t now; /* jiffies */
+	uint32_t hz;  /* jiffies a second */
+	uint64_t monotonic_ns;
+	uint64_t drain_ms, udp_drain_ms;
+	uint8_t cuts[RULES_MAX]; /* bit c: canary c is cut in the rule */
+	bool cut_all;		 /* of a kill that is lifted: what it took does not come back */
+};
+
+/*
+ * An era with less time left is left to its end: the change begins another. A writer sees to it
+ * that none is in between when it folds (user/datapath/era.c).
+ */
+#define ERA_MARGIN_MS 1000
+
+/* Is the era that the view speaks of still open? */
+bool era_is_open(const struct view *view, uint64_t now);
+/* Is it over for packets, so that a view without it may be shown? */
+bool era_is_over(const struct view *view, uint64_t now);
+
+/*
+ * Makes of @image, freshly compiled, what is to be shown after @shown. Without a change of what
+ * decides, and no era open, it stays as it is. The transition table's place (view.transition_*) is
+ * the shown one's while the era goes on, else left 0. 0 or -ENOMEM; -ENOSPC: too many backends are
+ * remembered.
+ */
+int transition_fold(const struct shown_view *shown, const struct transition_plan *plan,
+		    struct view_image *image);
+
+/* Slots of a table of @count server ids, a power of two; 0 for none. */
+size_t server_ids_size(size_t count);
+/* Lays them out. -ENOSPC: not with so few slots. */
+int server_ids_fill(const struct server_id *ids, size_t count, struct server_id *slots,
+		    size_t size);
+
+#endif
