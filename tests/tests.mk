@@ -12,9 +12,9 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(LIB_OBJECTS)
 # the laboratory that all of them share, and the bench too.
 PROG_TEST_SOURCES := $(sort $(wildcard tests/prog/*_test.c))
 PROG_TESTS := $(PROG_TEST_SOURCES:tests/prog/%.c=$(BUILD)/tests/prog/%)
-LAB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(PROG_TEST_SOURCES),$(sort $(wildcard tests/prog/*.c))))
+LAB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(PROG_TEST_SOURCES) %.bpf.c,$(sort $(wildcard tests/prog/*.c))))
 
-$(BUILD)/tests/prog/%.o: tests/prog/%.c
+$(LAB_OBJECTS): $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
@@ -24,15 +24,19 @@ $(BUILD)/tests/prog/%: tests/prog/%.c $(LAB_OBJECTS) $(LIB_OBJECTS)
 	$(call say,TEST,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests/prog $< $(LAB_OBJECTS) $(LIB_OBJECTS) -o $@ $(LIBS) -lcmocka -lpthread
 
-# tests/bench: nanoseconds a packet, against the floor of the machine it runs on.
-$(BUILD)/tests/bench/%.bpf.o: tests/bench/%.bpf.c
+$(BUILD)/tests/prog/feeder.o: $(BUILD)/tests/prog/feeding.skel.h
+
+# Programs that feed packets to the real one.
+$(BUILD)/tests/%.bpf.o: tests/%.bpf.c
 	@mkdir -p $(@D)
 	$(call say,BPF,$<)
 	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
-$(BUILD)/tests/bench/%.skel.h: $(BUILD)/tests/bench/%.bpf.o
+$(BUILD)/tests/%.skel.h: $(BUILD)/tests/%.bpf.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name $* > $@
+	$(Q)$(BPFTOOL) gen skeleton $< name $(*F) > $@
+
+# tests/bench: nanoseconds a packet, against the floor of the machine it runs on.
 
 $(BUILD)/tests/bench/bench: $(wildcard tests/bench/*.c tests/bench/*.h) $(BUILD)/tests/bench/wrapper.skel.h \
 		$(LAB_OBJECTS) $(LIB_OBJECTS)
@@ -51,5 +55,20 @@ bench: $(BUILD)/tests/bench/bench
 REFERENCE_TESTS := $(sort $(wildcard tests/reference/test_*.py))
 E2E_TESTS := $(sort $(wildcard tests/e2e/*_test.py))
 
+# What they preload into programs of others; so no sanitizers in it.
+E2E_LIBRARIES := $(patsubst tests/e2e/%.c,$(BUILD)/tests/e2e/%.so,$(filter-out %.bpf.c,$(wildcard tests/e2e/*.c)))
+
+$(BUILD)/tests/e2e/%.so: tests/e2e/%.c
+	@mkdir -p $(@D)
+	$(call say,SHARED,$@)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARNINGS) -MMD -MP -fPIC -shared $< -o $@
+
+# Many long-lived flows, and witnesses of what became of them: tests/e2e/long_lived.py runs it.
+FLOWS := $(BUILD)/tests/e2e/flows
+$(FLOWS): $(wildcard tests/e2e/flows/*.c tests/e2e/flows/*.h)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARNINGS) $(filter %.c,$^) -o $@
+
 .PHONY: tests
-tests: $(UNIT_TESTS) $(PROG_TESTS)
+tests: $(UNIT_TESTS) $(PROG_TESTS) $(FLOWS) $(E2E_LIBRARIES)

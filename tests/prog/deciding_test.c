@@ -72,8 +72,10 @@ static struct lab_service *add_numbered(struct lab *lab, unsigned int number, si
 	lab_add_vip(service, text);
 	snprintf(text, sizeof(text), "[2001:db8::%x]:80/tcp", number);
 	lab_add_vip(service, text);
-	for (cohort = 0; cohort < cohorts; cohort++)
-		lab_add_backend(service, cohort, "10.0.0.1", 100, LAB_INGRESS);
+	for (cohort = 0; cohort < cohorts; cohort++) {
+		snprintf(text, sizeof(text), "10.0.%zu.1", cohort);
+		lab_add_backend(service, cohort, text, 100, LAB_INGRESS);
+	}
 	return service;
 }
 
@@ -537,7 +539,8 @@ static size_t copy_maps(const struct lab *lab, uint8_t **out)
 			assert_int_equal(bpf_map_lookup_elem(map->fd, &key, *out + size), 0);
 		if (!map->memory)
 			continue;
-		memcpy(*out + size, map->memory, element * map->entries);
+		memcpy(*out + size, map_reach(map, 0, element * map->entries),
+		       element * map->entries);
 		size += element * map->entries;
 	}
 	return size;

@@ -220,10 +220,10 @@ static void *copy_of_map(const struct lab *lab, enum map_id id, size_t *size)
 	const struct map *map = &lab->datapath->maps[id];
 	void *copy;
 
-	*size = map->memory ? (size_t)((map->value_size + 7) & ~7u) * map->entries : 0;
+	*size = map->memory ? map_bytes(map, false) : 0;
 	copy = malloc(*size + 1);
 	assert_non_null(copy);
-	memcpy(copy, map->memory, *size);
+	memcpy(copy, map_reach(map, 0, *size), *size);
 	return copy;
 }
 

@@ -47,6 +47,8 @@ struct lab *lab_open(struct siphash_key secret, struct limits limits)
 
 	assert_non_null(lab);
 	lab->secret = secret;
+	if (!limits.transition_flows)
+		limits.transition_flows = 131072;
 	lab->limits = limits;
 	lab->ingress = LAB_INGRESS;
 	lab->errors = errors_new();
@@ -262,5 +264,14 @@ struct decision_counter lab_decision_counter(const struct lab *lab,
 	struct decision_counter counter;
 
 	sum_counter(lab, MAP_DECISION_COUNTERS, service->slot, &counter, sizeof(counter));
+	return counter;
+}
+
+struct affinity_counter lab_affinity_counter(const struct lab *lab,
+					     const struct lab_service *service)
+{
+	struct affinity_counter counter;
+
+	sum_counter(lab, MAP_AFFINITY_COUNTERS, service->slot, &counter, sizeof(counter));
 	return counter;
 }

@@ -24,6 +24,7 @@
 struct lab_backend {
 	struct backend backend;
 	struct next_hop hop;
+	uint8_t health; /* enum backend_health */
 };
 
 struct lab_service {
@@ -35,6 +36,11 @@ struct lab_service {
 	uint32_t slot;
 	uint64_t epoch;
 	uint64_t salt64; /* not 0: instead of the salt text's */
+	bool has_eras;	 /* changes are folded by .plan; else they take every flow at once */
+	struct transition_plan
+		plan; /* the clock and, once it has been published, cuts are filled in */
+	struct address *numbered; /* backends, by number: they keep it */
+	size_t numbered_count;
 };
 
 struct lab {
@@ -93,8 +99,10 @@ struct lab_image {
 	struct view_image image;
 	struct next_hop *hops;
 };
-void lab_compile(const struct lab_service *service, struct lab_image *out);
+void lab_compile(struct lab_service *service, struct lab_image *out);
 void lab_image_release(struct lab_image *image);
+/* Health alone, in place where it can be: the backends' .health has changed. */
+void lab_publish_health(struct lab *lab, struct lab_service *service);
 /* Shows all of the lab's services, and no others, and the table of their VIPs. */
 void lab_publish(struct lab *lab);
 void lab_reset(struct lab *lab);
@@ -127,6 +135,8 @@ void lab_assert_dropped(struct lab *lab, const struct frame *in, enum reason rea
 
 struct interface_counter lab_interface_counter(const struct lab *lab);
 uint64_t lab_reason(const struct lab *lab, enum reason reason);
+struct affinity_counter lab_affinity_counter(const struct lab *lab,
+					     const struct lab_service *service);
 /* @rule RULE_NONE: of decisions that no rule took. */
 struct rule_counter lab_rule_counter(const struct lab *lab, const struct lab_service *service,
 				     uint8_t rule, size_t cohort);

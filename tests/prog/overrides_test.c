@@ -73,7 +73,8 @@ static struct lab_service *add_service(struct lab *lab, size_t cohorts, uint32_t
 
 	lab_set_cohorts(service, cohorts);
 	for (cohort = 2; cohort < cohorts; cohort++)
-		lab_add_backend(service, cohort, "10.0.9.9", 100, LAB_INGRESS);
+		lab_add_backend(service, cohort, cohort == 2 ? "10.0.2.9" : "10.0.3.9", 100,
+				LAB_INGRESS);
 	if (cohorts == 2)
 		lab_set_share(service, 1, ppm);
 	return service;

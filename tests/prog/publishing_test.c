@@ -146,9 +146,10 @@ static void stage(struct lab *lab, const struct views *views, struct publication
 
 	for (slot = 0; slot < SERVICES; slot++) {
 		const struct lab_image *image = &views->images[epoch % VARIANTS][slot];
+		struct view_image once = image->image;
 
-		check(lab, publication_stage(publication, slot, slot ? "api" : "shop",
-					     &image->image, epoch, image->hops, lab->errors));
+		check(lab, publication_stage(publication, slot, slot ? "api" : "shop", &once, epoch,
+					     image->hops, NULL, lab->errors));
 	}
 }
 
@@ -209,6 +210,7 @@ static bool same_explanation(struct explanation a, struct explanation b)
 	a.view = b.view = 0;
 	a.epoch = b.epoch = 0;
 	a.ring_slot = b.ring_slot = 0;
+	a.jiffies = b.jiffies = 0;
 	return !memcmp(&a, &b, sizeof(a));
 }
 

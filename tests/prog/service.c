@@ -3,7 +3,9 @@
  */
 #include "lab.h"
 
+#include <errno.h>
 #include <netinet/in.h>
+#include <time.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,6 +36,7 @@ struct lab_service *lab_add_service(struct lab *lab, const char *name, enum stee
 	lab->services = grown(lab->services, lab->services_count, sizeof(struct lab_service *));
 	service->slot = lab->services_count;
 	service->epoch = 1;
+	service->plan = (struct transition_plan){.drain_ms = 3600000, .udp_drain_ms = 30000};
 	lab->services[lab->services_count++] = service;
 	service->service = (struct service){
 		.enforce = true,
@@ -42,6 +45,7 @@ struct lab_service *lab_add_service(struct lab *lab, const char *name, enum stee
 		.prefix6 = 64,
 		.steer = steer,
 		.encap_ttl = 64,
+		.affinity = {.drain_ms = 3600000, .udp_drain_ms = 30000},
 		.rules = {{.name = "default", .is_default = true}},
 		.rules_count = 1,
 	};
@@ -135,15 +139,30 @@ struct lab_service *lab_add_usual(struct lab *lab, enum steer_method steer, int 
 
 /* ---- compiling and publishing ---- */
 
-/* What compile_view() needs besides the service: numbers by place. */
+/* What compile_view() needs besides the service. */
 struct numbers {
 	struct service service; /* with its backends */
 	uint16_t numbers[2048];
 	uint32_t counters[2048];
+	uint8_t health[2048];
 };
 
-static size_t fill_backends(const struct lab_service *service, struct numbers *numbers,
-			    struct next_hop *hops)
+/* A backend keeps the number of its first publication. */
+static size_t number_of(struct lab_service *service, const struct address *address)
+{
+	size_t i;
+
+	for (i = 0; i < service->numbered_count; i++)
+		if (address_equal(&service->numbered[i], address))
+			return i;
+	service->numbered = grown(service->numbered, i, sizeof(*address));
+	service->numbered[i] = *address;
+	service->numbered_count++;
+	return i;
+}
+
+static void fill_backends(struct lab_service *service, struct numbers *numbers,
+			  struct next_hop *hops)
 {
 	size_t cohort, i, count = 0;
 
@@ -153,16 +172,19 @@ static size_t fill_backends(const struct lab_service *service, struct numbers *n
 		to->backends = calloc(to->backends_count + 1, sizeof(*to->backends));
 		assert_non_null(to->backends);
 		for (i = 0; i < to->backends_count; i++, count++) {
-			to->backends[i] = service->backends[cohort][i].backend;
-			hops[count] = service->backends[cohort][i].hop;
-			numbers->numbers[count] = count;
-			numbers->counters[count] = service->slot * 64 + count;
+			const struct lab_backend *from = &service->backends[cohort][i];
+			size_t number = number_of(service, &from->backend.address);
+
+			to->backends[i] = from->backend;
+			hops[number] = from->hop;
+			numbers->numbers[count] = number;
+			numbers->counters[count] = service->slot * 64 + number;
+			numbers->health[count] = from->health;
 		}
 	}
-	return count;
 }
 
-void lab_compile(const struct lab_service *service, struct lab_image *out)
+void lab_compile(struct lab_service *service, struct lab_image *out)
 {
 	struct numbers *numbers = calloc(1, sizeof(*numbers));
 	struct compile_input input = {
@@ -173,6 +195,7 @@ void lab_compile(const struct lab_service *service, struct lab_image *out)
 		.lanes = {0, 1, 2, 3},
 		.backend_numbers = numbers->numbers,
 		.backend_counters = numbers->counters,
+		.backend_health = numbers->health,
 	};
 	size_t i;
 
@@ -221,6 +244,57 @@ static void check(struct lab *lab, int error)
 	assert_int_equal(error, 0);
 }
 
+/* The service's plan at this moment; NULL: it has no eras. Cuts are asked for once. */
+static const struct transition_plan *plan_of(const struct publication *publication,
+					     struct lab_service *service,
+					     struct transition_plan *out)
+{
+	struct timespec now;
+
+	if (!service->has_eras)
+		return NULL;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	*out = service->plan;
+	out->now = publication_now(publication);
+	out->hz = jiffies_hz();
+	out->monotonic_ns = now.tv_sec * 1000000000ULL + now.tv_nsec;
+	memset(service->plan.cuts, 0, sizeof(service->plan.cuts));
+	service->plan.cut_all = false;
+	return out;
+}
+
+static void stage(struct lab *lab, struct publication *publication, struct lab_service *service)
+{
+	struct transition_plan plan;
+	struct lab_image image;
+
+	lab_compile(service, &image);
+	check(lab, publication_stage(publication, service->slot, service->service.name,
+				     &image.image, service->epoch++, image.hops,
+				     plan_of(publication, service, &plan), lab->errors));
+	lab_image_release(&image);
+}
+
+void lab_publish_health(struct lab *lab, struct lab_service *service)
+{
+	struct publication *publication;
+	struct transition_plan plan;
+	struct lab_image image;
+	int error;
+
+	check(lab, publication_begin(lab->datapath, &publication, lab->errors));
+	lab_compile(service, &image);
+	error = publication_stage_health(publication, service->slot, &image.image,
+					 plan_of(publication, service, &plan));
+	lab_image_release(&image);
+	if (error == -EAGAIN)
+		stage(lab, publication, service);
+	else
+		check(lab, error);
+	check(lab, publication_show(publication, lab->errors));
+	publication_end(publication);
+}
+
 void lab_publish(struct lab *lab)
 {
 	struct publication *publication;
@@ -228,16 +302,9 @@ void lab_publish(struct lab *lab)
 	size_t i, count;
 
 	check(lab, publication_begin(lab->datapath, &publication, lab->errors));
-	for (i = 0; i < lab->services_count; i++) {
-		struct lab_service *service = lab->services[i];
-		struct lab_image image;
-
-		lab_compile(service, &image);
-		check(lab,
-		      publication_stage(publication, service->slot, service->service.name,
-					&image.image, service->epoch++, image.hops, lab->errors));
-		lab_image_release(&image);
-	}
+	publication_expect(publication, lab->services_count);
+	for (i = 0; i < lab->services_count; i++)
+		stage(lab, publication, lab->services[i]);
 	for (; i < lab->published; i++)
 		check(lab, publication_stage_removal(publication, i));
 	count = collect_vips(lab, &vips);
@@ -255,6 +322,7 @@ static void free_service(struct lab_service *service)
 	for (i = 0; i < COHORTS_MAX; i++)
 		free(service->backends[i]);
 	free(service->pins);
+	free(service->numbered);
 	free(service->service.vips);
 	free(service->service.salt);
 	free(service);

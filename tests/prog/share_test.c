@@ -61,7 +61,7 @@ static struct lab_service *add_service(struct lab *lab, size_t cohorts)
 
 	lab_set_cohorts(service, cohorts);
 	for (i = 2; i < cohorts; i++)
-		lab_add_backend(service, i, "10.0.9.1", 100, LAB_INGRESS);
+		lab_add_backend(service, i, i == 2 ? "10.0.2.1" : "10.0.3.1", 100, LAB_INGRESS);
 	return service;
 }
 

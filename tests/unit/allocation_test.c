@@ -96,7 +96,7 @@ static void three_canaries_side_by_side_never_share_a_client(void **state)
 
 	(void)state;
 	for (i = 0; i < 3; i++)
-		assert_true(share_interval(i * third, third, third, &rule.canaries[i].current));
+		assert_true(share_interval(i * third, third, third, &rule.current[i]));
 	for (hash = 0; hash < SPACE; hash += 65521) {
 		uint32_t expected = hash < threshold(third)	  ? 1
 				    : hash < threshold(2 * third) ? 2

@@ -85,11 +85,13 @@ static void a_default_that_is_written_out_is_no_difference(void **state)
 		    "  hash: xdp-canary\n"
 		    "  holdout: 0ppm\n"
 		    "  balance: flow\n"
+		    "  affinity: { drain: 60m, udp_drain: 30s, on_rollback: cut }\n"
 		    "  cohorts:\n"
 		    "  - { name: stable, backends: [ { address: 10.0.1.11, weight: 100 } ] }\n"
 		    "  - { name: canary, slot: 100%, backends: [ { address: 10.0.2.11 } ] }\n"
 		    "  rules: [ { name: default, default: true, allocate: { canary: 0% } } ]\n"
-		    "limits: { services: 1024, vips: 8192, backends: 65536 }\n"
+		    "limits: { services: 1024, vips: 8192, backends: 65536, transition_flows: "
+		    "131072 }\n"
 		    "metrics: { listen: '127.0.0.1:9977' }\n",
 		    "[]");
 }
@@ -109,10 +111,53 @@ static void a_changed_value_gives_both_sides(void **state)
 		    "version: 1\n"
 		    "secret_file: /a\n"
 		    "metrics: { listen: off }\n"
-		    "limits: { vips: 5 }\n",
+		    "limits: { vips: 5, transition_flows: 64 }\n",
 		    "[{'path':'secret_file','before':null,'after':'/a'},"
 		    "{'path':'metrics/listen','before':'127.0.0.1:9977','after':'off'},"
-		    "{'path':'limits/vips','before':8192,'after':5}]");
+		    "{'path':'limits/vips','before':8192,'after':5},"
+		    "{'path':'limits/transition_flows','before':131072,'after':64}]");
+	assert_diff(BASE "  affinity: { on_rollback: drain }\n",
+		    BASE "  affinity: { drain: 90m, udp_drain: 5s }\n",
+		    "[{'path':'services/api/affinity/drain','before':'1h','after':'1h30m'},"
+		    "{'path':'services/api/affinity/udp_drain','before':'30s','after':'5s'},"
+		    "{'path':'services/api/affinity/on_rollback','before':'drain','after':'cut'}]");
+}
+
+#define UDP "  vips: [ 192.0.2.10:443/udp ]\n"
+#define IDS(first, second)                                                                         \
+	"  cohorts:\n"                                                                             \
+	"  - { name: stable, backends: [ { address: 10.0.1.11, server_id: " first " } ] }\n"       \
+	"  - { name: canary, backends: [ { address: 10.0.2.11, server_id: " second " } ] }\n"
+#define QUIC	HEAD UDP "  client: { key: quic, quic_cid_length: 8 }\n"
+#define PAYLOAD HEAD UDP "  client: { key: payload, payload_offset: 0, payload_length: 4 }\n"
+
+static void a_server_id_that_changes_is_a_difference_of_its_backend(void **state)
+{
+	(void)state;
+	assert_diff(QUIC IDS("0001", "0002"), QUIC IDS("0001", "0200"),
+		    "[{'path':'services/api/cohorts/canary/backends/10.0.2.11/server_id',"
+		    "'before':'0002','after':'0200'}]");
+	assert_diff(QUIC IDS("000a", "000b"), QUIC IDS("'000A'", "000B"), "[]");
+}
+
+static void values_that_another_client_key_does_not_have_are_null(void **state)
+{
+	(void)state;
+	assert_diff(HEAD UDP "  cohorts:\n" STABLE CANARY, PAYLOAD "  cohorts:\n" STABLE CANARY,
+		    "[{'path':'services/api/client/key','before':'source','after':'payload'},"
+		    "{'path':'services/api/client/payload_offset','before':null,'after':0},"
+		    "{'path':'services/api/client/payload_length','before':null,'after':4}]");
+	assert_diff(PAYLOAD "  cohorts:\n" STABLE CANARY, QUIC IDS("0001", "0002"),
+		    "[{'path':'services/api/client/key','before':'payload','after':'quic'},"
+		    "{'path':'services/api/client/quic_cid_length','before':null,'after':8},"
+		    "{'path':'services/api/client/quic_server_id_offset','before':null,'after':1},"
+		    "{'path':'services/api/client/quic_server_id_length','before':null,'after':2},"
+		    "{'path':'services/api/client/payload_offset','before':0,'after':null},"
+		    "{'path':'services/api/client/payload_length','before':4,'after':null},"
+		    "{'path':'services/api/cohorts/stable/backends/10.0.1.11/server_id',"
+		    "'before':null,'after':'0001'},"
+		    "{'path':'services/api/cohorts/canary/backends/10.0.2.11/server_id',"
+		    "'before':null,'after':'0002'}]");
 }
 
 static void a_backend_goes_by_its_address(void **state)
@@ -218,7 +263,8 @@ static char *small_config(size_t number)
 	static const char *const interfaces[] = {
 		"", "interfaces: [ { name: a }, { name: b } ]\n",
 		"interfaces: [ { name: b }, { name: a, mode: native } ]\n"};
-	static const char *const tails[] = {"", "  release: ''\n", "  release: v1\n"};
+	static const char *const tails[] = {"", "  release: ''\n  affinity: { drain: 60m }\n",
+					    "  affinity: { drain: 61m }\n"};
 	static const char *const vips[] = {"  vips: [ 1.1.1.1:1/tcp, 1.1.1.2:1/tcp ]\n",
 					   "  vips: [ 1.1.1.2:1/tcp, 1.1.1.1:1/tcp ]\n"};
 	static const char *const stables[] = {
@@ -282,6 +328,8 @@ int main(void)
 		cmocka_unit_test(equal_policies_have_no_differences),
 		cmocka_unit_test(a_default_that_is_written_out_is_no_difference),
 		cmocka_unit_test(a_changed_value_gives_both_sides),
+		cmocka_unit_test(a_server_id_that_changes_is_a_difference_of_its_backend),
+		cmocka_unit_test(values_that_another_client_key_does_not_have_are_null),
 		cmocka_unit_test(a_backend_goes_by_its_address),
 		cmocka_unit_test(a_list_of_backends_that_grows_gives_its_lengths),
 		cmocka_unit_test(what_comes_or_goes_is_one_difference),

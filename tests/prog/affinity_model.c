@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Judging packets by what their flows were promised. Pure. */
+#include "affinity_model.h"
+
+#define LONG_AGO (INT64_MIN / 2)
+
+void model_begin(struct model *model, const struct epoch *epoch)
+{
+	bool has_control = false;
+	int i;
+
+	for (i = 0; i < MODEL_BACKENDS; i++) {
+		const struct model_backend *backend = &model->backends[i];
+
+		model->backends[i].cohorts[model->epochs_count] = backend->cohort;
+		has_control |= backend->in_file && !backend->cohort && !backend->health;
+	}
+	model->was_without_control |= !has_control;
+	model->epochs[model->epochs_count++] = *epoch;
+}
+
+int64_t model_last_change(const struct model *model)
+{
+	int i;
+
+	for (i = model->epochs_count - 1; i > 0; i--)
+		if (model->epochs[i].is_view)
+			return model->epochs[i].to;
+	return LONG_AGO;
+}
+
+/* A datagram of no known start is held for the shorter of both. */
+static int64_t drain_of(const struct model *model, const struct promised_flow *flow)
+{
+	if (flow->kind == FLOW_TCP || model->has_server_ids || model->drain < model->udp_drain)
+		return model->drain;
+	return model->udp_drain;
+}
+
+/*
+ * Until when the flow is promised where it is. Long ago: it was silent while the decision differed
+ * for so long that it might have left, and nobody can tell that it did not.
+ */
+static int64_t deadline_of(const struct model *model, const struct promised_flow *flow, int64_t now)
+{
+	int64_t drain = drain_of(model, flow), since = now;
+	bool differs = false;
+	int i;
+
+	for (i = 0; i < model->epochs_count; i++) {
+		const struct epoch *epoch = &model->epochs[i];
+
+		if (flow->decisions[i].backend != flow->at) {
+			since = differs ? since : epoch->from;
+			differs = true;
+			continue;
+		}
+		if (differs && i > flow->seen && epoch->to - since >= drain - model->margin)
+			return LONG_AGO;
+		differs = false;
+	}
+	return (differs ? since : now) + drain;
+}
+
+/* The writer may have begun another era in the last moments of the one that held the flow. */
+static bool was_given_up(const struct model *model, int64_t deadline)
+{
+	int i;
+
+	for (i = model->epochs_count - 1; i > 0; i--)
+		if (model->epochs[i].is_view && model->epochs[i].to >= deadline - model->margin)
+			return true;
+	return false;
+}
+
+enum standing {
+	STAYS,	/* promised */
+	LEAVES, /* its client was cut, or its canary killed */
+	MOVES,	/* its backend is down: to the current decision */
+	EITHER,
+};
+
+enum ban { NOT_BANNED, MAYBE_BANNED, BANNED };
+
+/* Who was kept by a cut cannot be told any more once clients have other hashes: then nobody is. */
+static bool rehashed_since(const struct model *model, int cut)
+{
+	while (++cut < model->epochs_count)
+		if (model->epochs[cut].rehashes)
+			return true;
+	return false;
+}
+
+/* What cut @index did to a flow at a backend of @cohort. */
+static enum ban ban_of_cut(const struct model *model, const struct promised_flow *flow, int index,
+			   int cohort, const struct decision *now)
+{
+	const struct decision *then = &flow->decisions[index];
+	bool is_pinned = now->reason == REASON_OVERRIDE;
+	int i;
+
+	if (is_pinned && now->cohort == cohort)
+		return NOT_BANNED;
+	if (then->reason != REASON_DEFAULT || (now->reason != REASON_DEFAULT && !is_pinned))
+		return MAYBE_BANNED;
+	if (then->cohort == cohort) /* kept */
+		return rehashed_since(model, index) ? MAYBE_BANNED : NOT_BANNED;
+	for (i = index + 1; i < model->epochs_count; i++)
+		if (flow->decisions[i].cohort == cohort) /* it was given back to the canary */
+			return MAYBE_BANNED;
+	return BANNED;
+}
+
+/*
+ * Later cuts of the canary say anew who is kept; and an id is followed again to the canary where
+ * that is the decision again.
+ */
+static enum ban ban_of_kill(const struct model *model, const struct promised_flow *flow, int index,
+			    int cohort, const struct decision *now)
+{
+	int i;
+
+	if (flow->kind == FLOW_NAMED && now->cohort == cohort)
+		return MAYBE_BANNED;
+	for (i = index + 1; i < model->epochs_count; i++)
+		if (model->epochs[i].cuts & 1 << cohort)
+			return MAYBE_BANNED;
+	return BANNED;
+}
+
+/* Not: it was another cohort's since epoch @since, or its cohort left and came back. */
+static bool was_always_of(const struct model *model, const struct model_backend *backend, int since)
+{
+	for (; since < model->epochs_count; since++)
+		if (backend->cohorts[since] != backend->cohort)
+			return false;
+	return backend->cohort != COHORT_LEFT;
+}
+
+static bool was_killed(const struct model *model, const struct promised_flow *flow)
+{
+	int i;
+
+	for (i = 1; i < model->epochs_count; i++)
+		if (!model->epochs[i].is_view && i > flow->bound &&
+		    model->backends[flow->at].cohorts[i])
+			return true;
+	return false;
+}
+
+/* After a cut clients got other hashes, or a backend another cohort: then not all of it holds. */
+static bool is_cut_undone(const struct model *model)
+{
+	int i, id;
+
+	for (i = 1; i < model->epochs_count; i++) {
+		if (!model->epochs[i].cuts && !model->epochs[i].lifts_kill)
+			continue;
+		if (rehashed_since(model, i))
+			return true;
+		for (id = 0; id < MODEL_BACKENDS; id++)
+			if (model->backends[id].is_used &&
+			    !was_always_of(model, &model->backends[id], i - 1))
+				return true;
+	}
+	return false;
+}
+
+/* A second cut of a canary says anew who is kept: then a flow may come back that the first one
+ * took. */
+static bool is_cut_twice(const struct model *model)
+{
+	uint32_t cut = 0;
+	int i;
+
+	for (i = 1; i < model->epochs_count; i++) {
+		if (model->epochs[i].cuts & cut)
+			return true;
+		cut |= model->epochs[i].cuts;
+	}
+	return false;
+}
+
+static enum ban ban_of(const struct model *model, const struct promised_flow *flow,
+		       const struct observation *seen)
+{
+	const struct model_backend *at = &model->backends[flow->at];
+	enum ban ban = NOT_BANNED, found;
+	int i;
+
+	if (!at->cohort) /* a cut of what it had before the era may have sent it there */
+		return was_killed(model, flow) || is_cut_undone(model) || is_cut_twice(model)
+			       ? MAYBE_BANNED
+			       : NOT_BANNED;
+	for (i = 1; i < model->epochs_count; i++) {
+		const struct epoch *epoch = &model->epochs[i];
+
+		if (!(epoch->lifts_kill || epoch->cuts))
+			continue;
+		if (i <= flow->bound && rehashed_since(model, i) && at->cohort > 0 &&
+		    (epoch->cuts & 1 << at->cohort))
+			found = MAYBE_BANNED;
+		else if (!was_always_of(model, at, flow->bound))
+			found = MAYBE_BANNED;
+		else if (i <= flow->bound && flow->decisions[flow->bound].reason == REASON_DEFAULT)
+			continue;
+		else if (i <=
+			 flow->bound) /* by a pin: it is not told from one that the rule sent */
+			found = MAYBE_BANNED;
+		else if (epoch->lifts_kill)
+			found = ban_of_kill(model, flow, i, at->cohort, &seen->now);
+		else if (epoch->cuts & 1 << at->cohort)
+			found = ban_of_cut(model, flow, i, at->cohort, &seen->now);
+		else
+			continue;
+		if (found == BANNED &&
+		    seen->after >= epoch->from + drain_of(model, flow) - model->margin)
+			found = MAYBE_BANNED;
+		if (found > ban)
+			ban = found;
+	}
+	return ban;
+}
+
+static bool is_whole(const struct model *model)
+{
+	int i;
+
+	for (i = 0; i < MODEL_BACKENDS; i++)
+		if (model->backends[i].is_used && (model->backends[i].health & BACKEND_DOWN))
+			return false;
+	return true;
+}
+
+/*
+ * A flow that is taken from a canary goes to what control had before the era, and where that does
+ * not serve to the decision. So does one whose origin is down.
+ */
+static bool had_control(const struct model *model)
+{
+	int i, id;
+
+	for (id = 0; id < MODEL_BACKENDS; id++) /* it has given a canary what it had */
+		for (i = 0; i < model->epochs_count; i++)
+			if (!model->backends[id].cohorts[i] && model->backends[id].cohort)
+				return false;
+	return !model->was_without_control && is_whole(model);
+}
+
+static bool has_cuts(const struct model *model)
+{
+	int i;
+
+	for (i = 1; i < model->epochs_count; i++)
+		if (!model->epochs[i].is_view || model->epochs[i].cuts)
+			return true;
+	return false;
+}
+
+static enum standing standing_of(const struct model *model, const struct promised_flow *flow,
+				 const struct observation *seen)
+{
+	const struct model_backend *at = &model->backends[flow->at];
+	int64_t deadline = deadline_of(model, flow, seen->after);
+	enum ban ban = ban_of(model, flow, seen);
+
+	if (flow->is_free) /* datagrams are at home where they were sent since */
+		return ban == BANNED && flow->kind == FLOW_TCP ? LEAVES : EITHER;
+	if ((model->is_killed && at->cohort) || ban == BANNED)
+		return LEAVES;
+	if (!seen->has_room && (flow->kind != FLOW_TCP || has_cuts(model) || !had_control(model)))
+		return EITHER;
+	/* Of a client that was cut and came back an id is not told from one of before. */
+	if (flow->kind == FLOW_NAMED && has_cuts(model) && at->cohort)
+		return EITHER;
+	if (seen->after >= deadline || was_given_up(model, deadline) || ban == MAYBE_BANNED)
+		return EITHER;
+	return at->health & BACKEND_DOWN ? MOVES : STAYS;
+}
+
+/* Of datagrams without a start it is not more than udp_drain; of one that had, the era. */
+static int64_t longest_hold(const struct model *model, const struct promised_flow *flow)
+{
+	return flow->kind == FLOW_UDP ? drain_of(model, flow) : model->drain;
+}
+
+/* What holds of any packet, whatever its flow was promised. An id, and what a cut took from it, are
+ * known until there is another view, although the era is over. */
+static const char *judge_place(const struct model *model, const struct promised_flow *flow,
+			       const struct observation *seen)
+{
+	const struct model_backend *to = &model->backends[seen->went];
+
+	if (seen->went == NOWHERE) /* of an id only the backend is known, not who else decides */
+		return seen->now.backend == NOWHERE ||
+				       (flow->kind == FLOW_NAMED && !is_whole(model))
+			       ? NULL
+			       : "it was dropped";
+	if (!to->is_used)
+		return "it went to a backend that never was";
+	if (to->health & BACKEND_DOWN)
+		return "it went to a backend that is down";
+	if (model->is_killed && to->cohort)
+		return "the service is killed, and it went to a canary";
+	if (seen->before >= model_last_change(model) + longest_hold(model, flow) + model->late &&
+	    seen->went != seen->now.backend && flow->kind != FLOW_NAMED)
+		return "the drain is over, and it did not follow the decision";
+	return NULL;
+}
+
+static void bind(const struct model *model, struct promised_flow *flow,
+		 const struct observation *seen)
+{
+	flow->is_free = seen->went == NOWHERE;
+	if (!flow->is_free)
+		flow->at = seen->went;
+	flow->bound = model->epochs_count - 1;
+	flow->is_open = true;
+	flow->record = LONG_AGO;
+}
+
+/* Until when the table surely has what the SYN wrote: its decision changed in this very era. */
+static void expect_record(const struct model *model, struct promised_flow *flow,
+			  const struct observation *seen)
+{
+	int i;
+
+	for (i = model->epochs_count - 1; i > 0; i--)
+		if (model->epochs[i].is_view &&
+		    flow->decisions[i].backend != flow->decisions[i - 1].backend)
+			break;
+	if (i <= 0 || flow->kind == FLOW_NAMED) /* whose decisions are its id's */
+		return;
+	flow->record = model->epochs[i].from + model->drain - model->margin;
+	if (seen->after >= flow->record)
+		flow->record = LONG_AGO;
+}
+
+static const char *judge_start(const struct model *model, struct promised_flow *flow,
+			       const struct observation *seen)
+{
+	bool is_new = !flow->is_open || flow->at == NOWHERE;
+	enum standing standing = is_new ? EITHER : standing_of(model, flow, seen);
+
+	if (standing == STAYS && seen->after < flow->record && seen->has_room)
+		return seen->went == flow->at ? NULL : "a repeated SYN moved a handshake";
+	if (standing == LEAVES && seen->went == flow->at && seen->went != seen->now.backend)
+		return "a repeated SYN went where its flow was taken from";
+	if (seen->has_room && !flow->is_free && seen->went != seen->now.backend &&
+	    (seen->went != flow->at || (is_new && seen->after < flow->record)))
+		return "a SYN did not follow the decision";
+	if (is_new || seen->went != flow->at || seen->went == seen->now.backend) {
+		bool was_there =
+			!is_new && !flow->is_free && standing != LEAVES && seen->went == flow->at;
+		int64_t record = was_there ? flow->record : LONG_AGO;
+		int bound = flow->bound;
+
+		bind(model, flow, seen);
+		if (was_there) { /* the same handshake, for all that is known */
+			flow->record = record;
+			flow->bound = bound;
+		} else {
+			expect_record(model, flow, seen);
+			flow->is_free |=
+				!seen->has_room && (has_cuts(model) || !had_control(model));
+		}
+	}
+	return NULL;
+}
+
+/* TCP does not outlive it, and begins again; datagrams go on where they are sent. */
+static void taken_away(const struct model *model, struct promised_flow *flow,
+		       const struct observation *seen)
+{
+	if (flow->kind == FLOW_UDP && seen->has_room)
+		bind(model, flow, seen);
+	else
+		flow->is_free = true;
+}
+
+static const char *judge_segment(const struct model *model, struct promised_flow *flow,
+				 const struct observation *seen)
+{
+	int was = flow->at;
+	bool was_taken;
+
+	if (was == NOWHERE) {
+		bind(model, flow, seen);
+		return NULL;
+	}
+	switch (standing_of(model, flow, seen)) {
+	case STAYS:
+		return seen->went == was ? NULL : "a flow left a live backend before its time";
+	case LEAVES:
+		taken_away(model, flow, seen);
+		if (seen->went == NOWHERE ||
+		    model->backends[seen->went].cohort != model->backends[was].cohort ||
+		    (seen->went != was && seen->went == seen->now.backend) || !had_control(model))
+			return NULL;
+		return "a flow is at the canary that it was taken from";
+	case MOVES:
+		if (seen->went != seen->now.backend && flow->kind != FLOW_NAMED)
+			return "a flow of a dead backend did not follow the decision";
+		taken_away(model, flow, seen);
+		return NULL;
+	case EITHER:
+		break;
+	}
+	if (flow->is_free)
+		return NULL;
+	/* It may be here for it was cut, or for its origin is down. */
+	was_taken = flow->kind != FLOW_UDP && (!had_control(model) || ban_of(model, flow, seen));
+	if (seen->went != was)
+		bind(model, flow, seen);
+	flow->is_free |= was_taken;
+	return NULL;
+}
+
+const char *model_judge(const struct model *model, struct promised_flow *flow,
+			const struct observation *seen)
+{
+	const char *broken = judge_place(model, flow, seen);
+
+	if (broken)
+		return broken;
+	if (flow->is_free && seen->before >= model_last_change(model) + model->drain + model->late)
+		bind(model, flow, seen);
+	broken = seen->starts ? judge_start(model, flow, seen) : judge_segment(model, flow, seen);
+	if (seen->went == flow->at)
+		flow->seen = model->epochs_count - 1;
+	if (seen->ends)
+		flow->is_open = false;
+	return broken;
+}
