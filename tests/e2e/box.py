@@ -91,8 +91,8 @@ class Box:
     def environment(self):
         return {"XDP_CANARY_STATE": self.state, "XDP_CANARY_PINS": self.pins}
 
-    def run(self, *words, check=True, timeout=60):
-        return self.lab.run("lb", [PROGRAM, *words], check=check, timeout=timeout,
+    def run(self, *words, check=True, timeout=60, program=PROGRAM):
+        return self.lab.run("lb", [program, *words], check=check, timeout=timeout,
                             environment=self.environment)
 
     def json(self, *words):

@@ -59,10 +59,9 @@ class Words(BoxTest):
         self.fails(self.box("apply", "-f"), 2, "-f", "value")
 
     def test_what_a_later_version_has_is_not_available(self):
-        for words in (["backend", "set", "api", "10.0.0.1", "down"],
-                      ["segment", "preview", "-f", "x", "y"], ["top"], ["rollout", "start", "api"],
+        for words in (["segment", "preview", "-f", "x", "y"], ["top"], ["rollout", "start", "api"],
                       ["apply", "-f", "x", "--restart-rollout"],
-                      ["rollout", "set", "api", "5", "--cut"]):
+                      ["rollout", "set", "api", "5", "--override"]):
             with self.subTest(words):
                 self.fails(self.box(*words), 1, "not available in this version")
 
@@ -221,12 +220,34 @@ class Reading(BoxTest):
         show = self.box("-j", "service", "show", "api").json
         self.assertEqual("service show", show["cmd"])
         self.assertEqual(entry, {key: show[key] for key in entry})
-        self.assertEqual(("api/v1", 10000, {"key": "source", "prefix4": 32, "prefix6": 56}),
+        self.assertEqual(("api/v1", 10000, {"key": "source", "prefix4": 32, "prefix6": 56,
+                                            "quic_cid_length": None, "quic_server_id_offset": None,
+                                            "quic_server_id_length": None, "payload_offset": None,
+                                            "payload_length": None}),
                          (show["salt"], show["holdout_ppm"], show["client"]))
+        self.assertEqual({"drain_seconds": 3600, "udp_drain_seconds": 30, "on_rollback": "cut"},
+                         show["affinity"])
         self.assertEqual([None, {"start_ppm": 0, "width_ppm": 1000000}],
                          [cohort["slot"] for cohort in show["cohorts"]])
-        self.assertEqual([{"backend": "10.0.10.3", "weight": 100}], show["cohorts"][1]["backends"])
+        self.assertEqual([{"backend": "10.0.10.3", "weight": 100, "server_id": None}],
+                         show["cohorts"][1]["backends"])
         self.assertIn("api/v1", self.box("service", "show", "api").out)
+
+    def test_service_show_tells_quic_server_ids_and_drains(self):
+        value = service(vips=["192.0.2.10:443/udp"], affinity={"drain": "90m"},
+                        client={"key": "quic", "quic_cid_length": 8})
+        for number, backend in enumerate(backend for cohort in value["cohorts"]
+                                         for backend in cohort["backends"]):
+            backend["server_id"] = "0a%02x" % number
+        self.applied(value)
+        show = self.box("-j", "service", "show", "api").json
+        self.assertEqual(("quic", 8, 1, 2), tuple(show["client"][key] for key in (
+            "key", "quic_cid_length", "quic_server_id_offset", "quic_server_id_length")))
+        self.assertEqual(5400, show["affinity"]["drain_seconds"])
+        self.assertEqual("0a00", show["cohorts"][0]["backends"][0]["server_id"])
+        out = self.box("service", "show", "api").out
+        for part in ("client key quic", "server id 0a00", "drain 1h30m, of UDP 30s"):
+            self.assertIn(part, out)
 
     def test_an_unknown_service_names_a_near_one(self):
         self.fails(self.box("service", "show", "api"), 1, "nothing was applied")
@@ -525,7 +546,8 @@ class Shares(BoxTest):
         document = self.succeeds(self.box("-j", "rollout", "set", "api", "100%")).json
         epoch = document.pop("epoch")
         self.assertEqual({"cmd": "rollout set", "service": "api", "rule": "default",
-                          "cohort": "canary", "before_ppm": 50000, "after_ppm": 1000000}, document)
+                          "cohort": "canary", "before_ppm": 50000, "after_ppm": 1000000,
+                          "cut": False}, document)
         self.assertEqual((epoch, "canary"), (self.box.epoch(), self.box.explain()["cohort"]))
         self.assertEqual({"stable": (0, 950000, False), "canary": (1000000, 50000, True)},
                          self.box.shares()["default"])

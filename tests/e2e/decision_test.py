@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -89,6 +90,7 @@ class Decision(unittest.TestCase):
         with open(os.path.join(directory, "pins.json")) as file:
             for pin in json.load(file):
                 self.command("client", "pin", pin["service"], pin["client"], pin["cohort"])
+        time.sleep(make_config.UDP_DRAIN_SECONDS + 0.5)  # until then unknown UDP flows are the origin's
 
     def compare(self, service, got, expected):
         self.assertEqual(len(got), len(expected))

@@ -293,7 +293,7 @@ class Agreement(BoxTest):
 
 class Changes(BoxTest):
     def test_changes_under_load_harm_nobody_whose_decision_stays(self):
-        """Promise 5. Live flows of those who move are cut: affinity is not in this version."""
+        """Promise 5, of new flows: those that live stay where they are (affinity_test.py)."""
         lab = self.lab_with()
         box = self.shop(lab, share="60%", balance="client")
         clients = lab.clients(300)

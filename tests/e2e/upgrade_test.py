@@ -4,9 +4,6 @@
 import collections
 import json
 import os
-import re
-import shutil
-import subprocess
 import sys
 import threading
 import unittest
@@ -14,6 +11,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
+from builds import another_build, build_of_layout, layout_version  # noqa: E402
 from lab import Lab  # noqa: E402
 
 PROGRAM = os.environ.get("XDP_CANARY", os.path.join(ROOT, "build", "xdp-canary"))
@@ -49,20 +47,7 @@ class Upgrade(unittest.TestCase):
         return self.lab.run("lb", [program, *words]).stdout
 
     def other_build(self):
-        """Another build of the program on the same maps: one more instruction."""
-        tree = os.path.join(self.lab.directory, "tree")
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", "tests", "docs"))
-        shutil.copytree(os.path.join(ROOT, "tests"), os.path.join(tree, "tests"),
-                        ignore=shutil.ignore_patterns("__pycache__"))
-        path = os.path.join(tree, "bpf", "too_big.h")
-        with open(path) as file:
-            text = file.read()
-        text, changes = re.subn(r"(#define ANSWERS_PER_TICK\s+)4\b", r"\g<1>5", text)
-        self.assertEqual(changes, 1)
-        with open(path, "w") as file:
-            file.write(text)
-        subprocess.run(["make", "-s", "-C", tree, "build/xdp-canary"], check=True, capture_output=True)
-        return os.path.join(tree, "build", "xdp-canary")
+        return another_build(os.path.join(self.lab.directory, "tree"))
 
     def test_200_upgrades_under_load_lose_no_packet(self):
         builds = [PROGRAM, self.other_build()]
@@ -109,18 +94,11 @@ class Upgrade(unittest.TestCase):
         self.assertNotEqual(replaced["before"], answer["interfaces"][0]["after"])
 
     def test_maps_of_another_layout_are_refused_before_anything_is_replaced(self):
-        tree = os.path.join(self.lab.directory, "layout")
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", "docs", "__pycache__"))
-        path = os.path.join(tree, "headers", "abi.h")
-        with open(path) as file:
-            text = file.read()
-        self.assertIn("#define ABI_VERSION 1\n", text)
-        with open(path, "w") as file:
-            file.write(text.replace("#define ABI_VERSION 1\n", "#define ABI_VERSION 2\n"))
-        subprocess.run(["make", "-s", "-C", tree, "build/xdp-canary"], check=True, capture_output=True)
-        refused = self.lab.run("lb", [os.path.join(tree, "build", "xdp-canary"), "upgrade"], check=False)
+        version = layout_version()
+        program = build_of_layout(os.path.join(self.lab.directory, "layout"), version + 1)
+        refused = self.lab.run("lb", [program, "upgrade"], check=False)
         self.assertEqual(refused.returncode, 1)
-        self.assertIn("layout 1, this program's is 2", refused.stderr)
+        self.assertIn(f"layout {version}, this program's is {version + 1}", refused.stderr)
         self.assertTrue(all(result.ok for result in self.lab.load(self.lab.clients(50), self.lab.vip4)))
 
 

@@ -13,11 +13,13 @@ shares are read once; nothing is ever written but the answers.
     decide.py CONFIG.yaml --secret-file FILE [--pins PINS.json] [--shares SHARES.json]
               [--to VIP]... [--killed] SERVICE < flows
 
-A flow is a line: CLIENT, IPV4:PORT or [IPV6]:PORT; blank lines and `#` lines are skipped. Without
-a port it is 40000. It goes to the VIP of --to (once a family; then flows of a family not given are
-bad lines), by default to the service's first of the client's family; where that has any port, to
-port 80 unless --to names one. Answers are JSON objects, one a line, in order. A bad line is an
-error on stderr, has no answer, and makes exit 1.
+A flow is a line: CLIENT, IPV4:PORT or [IPV6]:PORT, and after a space the UDP payload of a packet of
+it, in hex; blank lines and `#` lines are skipped. Without a port it is 40000, and without a payload
+there is none. With client key `quic` the answer is that to a packet that names no server. It goes
+to the VIP of --to (once a family; then flows of a family not given are bad lines), by default to
+the service's first of the client's family; where that has any port, to port 80 unless --to names
+one. Answers are JSON objects, one a line, in order. A bad line is an error on stderr, has no
+answer, and makes exit 1.
 
     client         reduced to the service's client key; /32 and /128 left out
     cohort         where the flow goes: with cohort_down and no_backend this is control
@@ -309,6 +311,7 @@ class Flow(NamedTuple):
     destination: Address
     destination_port: int
     protocol: int
+    payload: bytes = b""  # of UDP
 
     def key(self):
         if self.source.family != self.destination.family:
@@ -365,7 +368,11 @@ class Policy:
                         6: number(client.get("prefix6", "64"), 16, 128, "prefix6")}
         self.balance = service.get("balance", "flow")
         self.holdout = threshold(percent(service.get("holdout", "0")))
-        unknown = (self.key not in ("source", "flow") or "group_by" in client
+        if self.key == "payload":
+            first = number(client["payload_offset"], 0, 1400, "payload_offset")
+            count = number(client["payload_length"], 1, 16, "payload_length")
+            self.payload_key = slice(first, first + count)
+        unknown = (self.key not in ("source", "flow", "quic", "payload") or "group_by" in client
                    or self.balance not in ("flow", "client")
                    or service.get("hash", "xdp-canary") != "xdp-canary")
         if unknown:
@@ -450,8 +457,15 @@ class Policy:
                     if rule.segment is None or self.segments[rule.segment](client))
 
     def token(self, client, flow):
-        key = client.packed() if self.key == "source" else flow.key()
-        return siphash13(self.secret, key)
+        return siphash13(self.secret, self.client_key(client, flow))
+
+    def client_key(self, client, flow):
+        if self.key == "flow":
+            return flow.key()
+        if (self.key == "payload" and flow.protocol == PROTOCOLS["udp"]
+                and len(flow.payload) >= self.payload_key.stop):
+            return flow.payload[self.payload_key]
+        return client.packed()
 
     def cohort(self, client, h, held_out):
         """(cohort, reason, rule or None), before it is asked whether the cohort has a backend."""
@@ -579,6 +593,14 @@ def parse_client(text):
             number(port, 0, 65535, "port") if port else DEFAULT_SOURCE_PORT)
 
 
+def parse_flow(text):
+    """((address, port), payload) of a line."""
+    client, _, payload = text.partition(" ")
+    if not re.fullmatch("([0-9a-fA-F]{2})*", payload):
+        raise BadInput("payload %r: not whole bytes in hex" % payload)
+    return parse_client(client), bytes.fromhex(payload)
+
+
 def decide_lines(policy, destinations, lines, write, complain):
     """Answers every line; returns the number of bad ones."""
     bad = 0
@@ -587,10 +609,10 @@ def decide_lines(policy, destinations, lines, write, complain):
         if not text or text.startswith("#"):
             continue
         try:
-            source, port = parse_client(text)
+            (source, port), payload = parse_flow(text)
             if source.family not in destinations:
                 raise BadInput("%s: no VIP of IPv%d to go to" % (text, source.family))
-            answer = policy.decide(Flow(source, port, *destinations[source.family]))
+            answer = policy.decide(Flow(source, port, *destinations[source.family], payload))
         except BadInput as error:
             complain("line %d: %s\n" % (line_number, error))
             bad += 1

@@ -3,11 +3,12 @@
 """Random valid configs, with live shares, pins and clients, for comparing xdp-canary to decide.py.
 
 A reference for nothing by itself: it makes the input of which decide.py says what comes out. One
-seed gives the same files everywhere. Configs use only what the main part of the contract has (keys
-source and flow, the default rule, steer l2 and ipip), and give every backend a MAC and an
-interface, so that nothing need be resolved. Every service has a VIP of either family; where its
-first of a family has any port, no other service has port 80 there. Every control has a backend of
-weight > 0; canaries may have none (then they have neither share nor pin) or only such of weight 0.
+seed gives the same files everywhere. Configs have the default rule alone, steer l2 and ipip, and
+every client key (no flow has a payload: keys quic and payload fall back to the source); they give
+every backend a MAC and an interface, so that nothing need be resolved. Every service has a VIP of
+either family; where its first of a family has any port, no other service has port 80 there. Every
+control has a backend of weight > 0; canaries may have none (then they have neither share nor pin)
+or only such of weight 0.
 
     make_config.py --seed N --out DIR [--interface NAME] [--mode MODE] [--services N] [--clients N]
 
@@ -25,6 +26,7 @@ import sys
 from decimal import Decimal
 
 MILLION = 1000000
+UDP_DRAIN_SECONDS = 1  # after the last change live UDP flows follow the current decision
 WORDS = ["api", "shop", "pay", "search", "cdn-edge", "auth_v2", "q", "img", "mail", "x9"]
 COHORTS = ["canary", "blue", "green", "v2", "next", "b", "canary-2"]
 
@@ -182,6 +184,8 @@ class Service:
             parts.append("weight: %d" % weight)
         parts.append('mac: "02:00:00:%02x:%02x:%02x"' % (self.index, number >> 8, number & 255))
         parts.append("interface: %s" % self.interface)
+        if self.has_server_ids:
+            parts.append('server_id: "%04x"' % number)
         return "{ %s }" % ", ".join(parts)
 
     def _cohort(self, name, control, slot):
@@ -195,6 +199,19 @@ class Service:
         self.lines.append("      - %sbackends: [%s] }" % (head, separator.join(backends)))
         return bool(weights)
 
+    def _key(self):
+        """The client key and what it needs. Only a service of UDP can have `quic` or `payload`."""
+        rng = self.rng
+        keys = ["source", "flow"]
+        if any(vip.endswith("/udp") for vip in self.vips):
+            keys += ["quic", "payload"]
+        key = rng.choice(keys + len(keys) * [None])
+        self.has_server_ids = key == "quic"
+        more = {"quic": ["quic_cid_length: %d" % rng.randint(3, 20)],
+                "payload": ["payload_offset: %d" % rng.choice([0, 1, rng.randint(0, 1400)]),
+                            "payload_length: %d" % rng.randint(1, 16)]}
+        return ["key: %s" % key] + more.get(key, []) if key else []
+
     def _write(self):
         rng, lines = self.rng, self.lines
         lines.append("  - name: %s" % self.name)
@@ -204,9 +221,7 @@ class Service:
         if rng.random() < 0.3:
             lines.append('    salt: "%s"' % rng.choice(["shared/1", "shared/1", "s\u00e4lt %d"
                                                         % self.index]))
-        client = []
-        if rng.random() < 0.5:
-            client.append("key: %s" % rng.choice(["source", "flow"]))
+        client = self._key()
         if rng.random() < 0.4:
             client.append("prefix4: %d" % rng.choice([8, 16, 20, 24, 27, 31, 32]))
         if rng.random() < 0.4:
@@ -220,6 +235,7 @@ class Service:
             lines.append("    balance: %s" % rng.choice(["flow", "client"]))
         steer = rng.choice(["l2", "ipip"])
         lines.append("    steer: %s" % steer)
+        lines.append("    affinity: {udp_drain: %ds}" % UDP_DRAIN_SECONDS)
         if steer == "ipip":
             lines.append('    encap: { source4: 10.255.0.1, source6: "2001:db8:fffe::1", ttl: %d }'
                          % rng.choice([1, 64, 255]))

@@ -369,6 +369,35 @@ class Clients(unittest.TestCase):
         with self.assertRaises(decide.BadInput):
             policy.decide(flow("::ffff:198.51.100.7", to="2001:db8::10"))
 
+    def test_payload_key_is_those_bytes_of_a_udp_payload(self):
+        payload = bytes(range(40))
+        for first, count in ((0, 1), (3, 7), (8, 8), (24, 16)):
+            policy = shop(keys="client: { key: payload, payload_offset: %d, payload_length: %d }"
+                          % (first, count))
+            one = flow("198.51.100.7", protocol=17)._replace(payload=payload)
+            token = "%016x" % decide.siphash13(SECRET, payload[first:first + count])
+            end = first + count
+            same = [one, one._replace(source_port=1), flow("2001:db8::1", protocol=17)._replace(
+                payload=payload), one._replace(payload=b"\xff" * first + payload[first:end])]
+            self.assertEqual({policy.decide(other)["token"] for other in same}, {token})
+            by_source = shop().decide(one)["token"]
+            for other in (one._replace(payload=payload[:end - 1]), one._replace(payload=b""),
+                          one._replace(protocol=6)):
+                self.assertEqual(policy.decide(other)["token"], by_source)
+
+    def test_quic_key_is_the_source_where_no_server_is_named(self):
+        one = flow("198.51.100.7", protocol=17)
+        self.assertEqual(shop(keys="client: { key: quic, quic_cid_length: 8 }").decide(one),
+                         shop().decide(one))
+
+    def test_flow_with_a_payload(self):
+        client = decide.Address.parse("192.0.2.1"), 5
+        self.assertEqual(decide.parse_flow("192.0.2.1:5"), (client, b""))
+        self.assertEqual(decide.parse_flow("192.0.2.1:5 00fF"), (client, b"\x00\xff"))
+        for text in ("192.0.2.1 0", "192.0.2.1 0g", "192.0.2.1  00", "192.0.2.1 00 00"):
+            with self.assertRaises(decide.BadInput, msg=text):
+                decide.parse_flow(text)
+
     def test_flow_text(self):
         for text, client, port in [("192.0.2.1", "192.0.2.1", 40000),
                                    ("192.0.2.1:5", "192.0.2.1", 5),
@@ -640,7 +669,10 @@ class Rings(unittest.TestCase):
 
 class ConfigText(unittest.TestCase):
     def test_what_it_is_no_reference_for_is_refused(self):
-        for keys in ("hash: nginx", "client: { key: quic }", "client: { group_by: app }",
+        for keys in ("hash: nginx", "client: { key: quick }", "client: { group_by: app }",
+                     "client: { key: payload, payload_length: 4 }",
+                     "client: { key: payload, payload_offset: 1401, payload_length: 4 }",
+                     "client: { key: payload, payload_offset: 0, payload_length: 17 }",
                      "balance: none", "holdout: 0.00001%", "client: { prefix4: 7 }",
                      "client: { prefix4: 010 }", "name: shop"):
             with self.assertRaises(decide.BadInput, msg=keys):
