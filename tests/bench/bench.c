@@ -28,10 +28,18 @@ static void measure_all(struct measure *measure, struct plans *plans)
 	size_t i, round;
 
 	for (i = 0; i < plans->count; i++)
-		measure_run(measure, &plans->cases[i], WARM_UP);
+		if (plans->cases[i].recorded)
+			measure_record(measure, &plans->cases[i]);
+	for (i = 0; i < plans->count; i++)
+		measure_warm_up(measure, &plans->cases[i], WARM_UP);
 	for (round = 0; round < ROUNDS; round++)
-		for (i = 0; i < plans->count; i++)
-			plans->cases[i].ns[round] = measure_run(measure, &plans->cases[i], PACKETS);
+		for (i = 0; i < plans->count; i++) {
+			struct case_plan *plan = &plans->cases[i];
+
+			if (plan->warm_up)
+				measure_run(measure, plan, plan->warm_up);
+			plan->ns[round] = measure_run(measure, plan, PACKETS);
+		}
 }
 
 int main(int argc, char **argv)
@@ -46,6 +54,7 @@ int main(int argc, char **argv)
 	measure = measure_open();
 	measure_all(measure, &plans);
 	is_over = report(&plans, argc > 1 ? argv[1] : NULL);
+	eras_print_memory();
 	measure_close(measure);
 	plans_release();
 	return is_over;

@@ -6,8 +6,13 @@
 
 #include "lab.h"
 
-#define CASES_MAX 48
+#define CASES_MAX 80
 #define ROUNDS	  101
+#define QUIET                                                                                      \
+	51 /* of the rounds, those that took the least time: a neighbour's load comes and goes */
+
+#define BACKENDS     16 /* of a service, 4 of them the canary's */
+#define MANY_CLIENTS (1u << 19)
 
 struct case_plan {
 	const char *name;
@@ -15,6 +20,11 @@ struct case_plan {
 	struct packet_plan packet;
 	uint32_t clients, services, ports; /* that take turns: powers of two; 0 or 1: one */
 	uint32_t verdict;		   /* what the program has to say to each */
+	/* Not NULL: the packets, but one in ten, take this path of the service's. */
+	const struct lab_service *service;
+	enum flow_path path;
+	bool recorded;	  /* their flows begin before they are measured */
+	uint32_t warm_up; /* packets in front of each round: what others left in the cache */
 	/* The budget: at most @ratio times, or at most @extra_ns more than, the case of the name
 	 * @against. */
 	const char *against;
@@ -36,6 +46,18 @@ struct plans {
 /* cases.c: makes the boxes and fills in what is to be measured. */
 void plans_make(struct plans *plans);
 void plans_release(void);
+/* 16 backends, a canary at 10%. */
+struct lab_service *add_service(struct lab *lab, enum steer_method steer, int family,
+				const char *vip);
+/* Established TCP to port 80 of @vip, from one client, against `established`. */
+struct case_plan *add_case(struct plans *plans, const char *name, const struct lab *lab,
+			   const char *vip);
+struct case_plan *with_budget(struct case_plan *plan, const char *against, double ratio);
+
+/* eras.c: services in transition, and with backends down. */
+void plans_add_eras(struct plans *plans);
+void eras_print_memory(void);
+void eras_release(void);
 
 /* measure.c */
 struct measure;
@@ -44,6 +66,10 @@ void measure_close(struct measure *measure);
 /* ns a packet of CPU time of this thread. Ends the process where a packet's fate is not as planned.
  */
 double measure_run(struct measure *measure, const struct case_plan *plan, uint32_t repeat);
+/* Packets that are not measured; ends the process where they do not take the path as planned. */
+void measure_warm_up(struct measure *measure, const struct case_plan *plan, uint32_t packets);
+/* Lets the flows of a case begin: a SYN of each, and a segment that takes it off probation. */
+void measure_record(struct measure *measure, const struct case_plan *plan);
 
 /* report.c: fills in medians and budgets; prints; writes JSON. True if a budget is missed. */
 bool report(struct plans *plans, const char *json_path);

@@ -10,13 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKENDS	16
 #define CANARY_BACKENDS 4
 #define CLIENT4		"100.64.0.0"
 #define CLIENT6		"2001:db8:64::1"
-#define MANY_CLIENTS	(1u << 19)
-#define SECONDS_TO_NS	1000000000ULL
 
+static const struct limits large = {.services = 1024, .vips = 8192, .backends = 65536};
 static struct lab *boxes[3];
 
 static void add_backends(struct lab_service *service, int family)
@@ -33,8 +31,8 @@ static void add_backends(struct lab_service *service, int family)
 	lab_set_share(service, 1, 100000);
 }
 
-static struct lab_service *add_service(struct lab *lab, enum steer_method steer, int family,
-				       const char *vip)
+struct lab_service *add_service(struct lab *lab, enum steer_method steer, int family,
+				const char *vip)
 {
 	struct lab_service *service = lab_add_service(lab, vip, steer);
 
@@ -56,7 +54,7 @@ static void add_pins(struct lab_service *service)
 
 static struct lab *make_kinds(void)
 {
-	struct lab *lab = lab_open(lab_secret, (struct limits){1024, 8192, 65536});
+	struct lab *lab = lab_open(lab_secret, large);
 	struct lab_service *service;
 
 	add_service(lab, STEER_IPIP, 4, "192.0.2.1:80/tcp");
@@ -77,7 +75,7 @@ static struct lab *make_kinds(void)
 
 static struct lab *make_any_port(void)
 {
-	struct lab *lab = lab_open(lab_secret, (struct limits){1024, 8192, 65536});
+	struct lab *lab = lab_open(lab_secret, large);
 
 	add_service(lab, STEER_IPIP, 4, "192.0.2.1:80/tcp");
 	add_service(lab, STEER_IPIP, 4, "192.0.2.2:*/tcp");
@@ -87,7 +85,7 @@ static struct lab *make_any_port(void)
 
 static struct lab *make_many(void)
 {
-	struct lab *lab = lab_open(lab_secret, (struct limits){1024, 8192, 65536});
+	struct lab *lab = lab_open(lab_secret, large);
 	char vip[64];
 	int i;
 
@@ -99,8 +97,8 @@ static struct lab *make_many(void)
 	return lab;
 }
 
-static struct case_plan *add_case(struct plans *plans, const char *name, const struct lab *lab,
-				  const char *vip)
+struct case_plan *add_case(struct plans *plans, const char *name, const struct lab *lab,
+			   const char *vip)
 {
 	struct case_plan *plan = &plans->cases[plans->count++];
 
@@ -110,7 +108,7 @@ static struct case_plan *add_case(struct plans *plans, const char *name, const s
 	return plan;
 }
 
-static struct case_plan *with_budget(struct case_plan *plan, const char *against, double ratio)
+struct case_plan *with_budget(struct case_plan *plan, const char *against, double ratio)
 {
 	plan->against = against;
 	plan->ratio = ratio;
@@ -182,12 +180,14 @@ void plans_make(struct plans *plans)
 	plan = add_case(plans, "1,024 services, 512k clients", boxes[2], "203.0.0.0");
 	plan->services = 1024;
 	plan->clients = MANY_CLIENTS;
+	plans_add_eras(plans);
 }
 
 void plans_release(void)
 {
 	size_t i;
 
+	eras_release();
 	for (i = 0; i < sizeof(boxes) / sizeof(boxes[0]); i++)
 		lab_close(boxes[i]);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Medians, budgets, the table and the JSON. Ratios are of one round each, so that what drifts
- * slowly cancels.
+ * slowly cancels; of the rounds the slower half is left out, whichever case it was slow in.
  */
 #include "bench.h"
 
@@ -19,7 +19,38 @@ static int compare_doubles(const void *left, const void *right)
 /* @values is sorted; @part 0.5: the median. */
 static double quantile(const double *values, double part)
 {
-	return values[(size_t)(part * (ROUNDS - 1) + 0.5)];
+	return values[(size_t)(part * (QUIET - 1) + 0.5)];
+}
+
+struct round {
+	size_t number;
+	double ns; /* of all cases */
+};
+
+static int compare_rounds(const void *left, const void *right)
+{
+	return compare_doubles(&((const struct round *)left)->ns,
+			       &((const struct round *)right)->ns);
+}
+
+/* Moves the quiet rounds to the front of every case's. */
+static void sort_rounds(struct plans *plans)
+{
+	struct round rounds[ROUNDS] = {0};
+	double sorted[ROUNDS];
+	size_t i, j;
+
+	for (i = 0; i < ROUNDS; i++) {
+		rounds[i].number = i;
+		for (j = 0; j < plans->count; j++)
+			rounds[i].ns += plans->cases[j].ns[i];
+	}
+	qsort(rounds, ROUNDS, sizeof(*rounds), compare_rounds);
+	for (j = 0; j < plans->count; j++) {
+		for (i = 0; i < ROUNDS; i++)
+			sorted[i] = plans->cases[j].ns[rounds[i].number];
+		memcpy(plans->cases[j].ns, sorted, sizeof(sorted));
+	}
 }
 
 static const struct case_plan *plan_by_name(const struct plans *plans, const char *name)
@@ -37,15 +68,15 @@ static const struct case_plan *plan_by_name(const struct plans *plans, const cha
 static void evaluate(const struct plans *plans, struct case_plan *plan)
 {
 	const struct case_plan *base = plan_by_name(plans, plan->against);
-	double sorted[ROUNDS];
+	double sorted[QUIET];
 	size_t i;
 
 	memcpy(sorted, plan->ns, sizeof(sorted));
-	qsort(sorted, ROUNDS, sizeof(*sorted), compare_doubles);
+	qsort(sorted, QUIET, sizeof(*sorted), compare_doubles);
 	plan->median_ns = quantile(sorted, 0.5);
-	for (i = 0; i < ROUNDS; i++)
+	for (i = 0; i < QUIET; i++)
 		sorted[i] = plan->extra_ns ? plan->ns[i] - base->ns[i] : plan->ns[i] / base->ns[i];
-	qsort(sorted, ROUNDS, sizeof(*sorted), compare_doubles);
+	qsort(sorted, QUIET, sizeof(*sorted), compare_doubles);
 	plan->relative = quantile(sorted, 0.5);
 	plan->relative_low = quantile(sorted, 0.25);
 	plan->relative_high = quantile(sorted, 0.75);
@@ -94,6 +125,7 @@ bool report(struct plans *plans, const char *json_path)
 	size_t i;
 
 	printf("%-44s %7s  %-27s %-22s %s\n", "case", "ns", "relative (quartiles)", "to", "budget");
+	sort_rounds(plans);
 	for (i = 0; i < plans->count; i++) {
 		evaluate(plans, &plans->cases[i]);
 		print_case(&plans->cases[i]);
@@ -101,7 +133,7 @@ bool report(struct plans *plans, const char *json_path)
 		is_over |= plans->cases[i].is_over;
 	}
 	json_object_set_new(document, "clock", json_string("thread CPU time"));
-	json_object_set_new(document, "rounds", json_integer(ROUNDS));
+	json_object_set_new(document, "rounds", json_integer(QUIET));
 	json_object_set_new(document, "cases", cases);
 	json_object_set_new(document, "over", json_boolean(is_over));
 	if (json_path && json_dump_file(document, json_path, JSON_INDENT(2)))
