@@ -25,7 +25,6 @@ static __always_inline int is_cut(const struct held_flow *p, const struct view *
 				  __u8 generation)
 {
 	struct view_rule *rule;
-	__u8 cut;
 
 	if (p->killed)
 		return 1;
@@ -34,10 +33,7 @@ static __always_inline int is_cut(const struct held_flow *p, const struct view *
 		return generation < view->pins_cut;
 	/* A client that is held out now was the default rule's. */
 	rule = lookup(rules, view->rules + (p->rule == RULE_NONE ? view->default_rule : p->rule));
-	if (!rule)
-		return 0;
-	cut = rule->cuts[(cohort - 1) & 3];
-	return generation < cut && !rule_keeps(rule, cohort, p->hash);
+	return rule && rule_cuts(rule, cohort, p->hash, generation);
 }
 
 /* May the flow go to backend @number, where it went at @generation of the era? If so it does. */

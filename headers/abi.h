@@ -180,7 +180,10 @@ struct view_rule {
 
 	struct interval origin[CANARIES_MAX];
 	struct interval kept[CANARIES_MAX];
-	__u8 padding[16];
+	/* An earlier cut that kept fewer, for what is older than it: from kept's start, so many. */
+	__u32 kept_before[CANARIES_MAX];
+	__u8 cuts_before[CANARIES_MAX];
+	__u8 reserved2;
 } cache_aligned;
 BUILD_CHECK(sizeof(struct view_rule) == 2 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view_rule, origin) == CACHE_LINE);

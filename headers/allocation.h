@@ -74,11 +74,24 @@ pure_inline int rule_disputes(const struct view_rule *rule, __u32 hash)
 	return interval_of(rule->disputed, rule->live / RULE_DISPUTED, hash) != 0;
 }
 
-/* Did a cut leave the client in @canary, 1 to CANARIES_MAX? */
+/* Did the last cut leave the client in @canary, 1 to CANARIES_MAX? */
 pure_inline int rule_keeps(const struct view_rule *rule, __u32 canary, __u32 hash)
 {
 	return (rule->live & RULE_KEPT << (canary - 1)) &&
 	       interval_holds(&rule->kept[canary - 1], hash);
+}
+
+/* Has a cut taken from the client what it had of @canary at @generation of the era? */
+pure_inline int rule_cuts(const struct view_rule *rule, __u32 canary, __u32 hash, __u8 generation)
+{
+	__u32 index = (canary - 1) & 3;
+
+	if (generation >= rule->cuts[index])
+		return 0;
+	if (!rule_keeps(rule, canary, hash))
+		return 1;
+	return generation < rule->cuts_before[index] &&
+	       hash - rule->kept[index].start >= rule->kept_before[index];
 }
 
 #endif

@@ -166,18 +166,15 @@ static bool is_cut_undone(const struct model *model)
 	return false;
 }
 
-/* A second cut of a canary says anew who is kept: then a flow may come back that the first one
- * took. */
-static bool is_cut_twice(const struct model *model)
+/* Of three cuts of a canary that each keep more the first is forgotten. */
+static bool is_cut_thrice(const struct model *model)
 {
-	uint32_t cut = 0;
-	int i;
+	int cuts[COHORTS_MAX] = {0}, i, cohort;
 
-	for (i = 1; i < model->epochs_count; i++) {
-		if (model->epochs[i].cuts & cut)
-			return true;
-		cut |= model->epochs[i].cuts;
-	}
+	for (i = 1; i < model->epochs_count; i++)
+		for (cohort = 1; cohort < COHORTS_MAX; cohort++)
+			if ((model->epochs[i].cuts & 1 << cohort) && ++cuts[cohort] > 2)
+				return true;
 	return false;
 }
 
@@ -189,7 +186,7 @@ static enum ban ban_of(const struct model *model, const struct promised_flow *fl
 	int i;
 
 	if (!at->cohort) /* a cut of what it had before the era may have sent it there */
-		return was_killed(model, flow) || is_cut_undone(model) || is_cut_twice(model)
+		return was_killed(model, flow) || is_cut_undone(model) || is_cut_thrice(model)
 			       ? MAYBE_BANNED
 			       : NOT_BANNED;
 	for (i = 1; i < model->epochs_count; i++) {

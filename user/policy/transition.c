@@ -470,13 +470,53 @@ static uint8_t spared(const struct view *view, uint8_t cut)
 	return cut < now ? cut : now;
 }
 
+/*
+ * A new cut, which keeps @now. Where that is more than the last one kept, the last one is
+ * remembered for what is older than it; of three that each keep more the first is forgotten.
+ */
+static void add_cut(struct view_rule *rule, int canary, struct span now, uint8_t generation)
+{
+	struct span last = span_of(&rule->kept[canary], rule->live & RULE_KEPT << canary);
+	bool is_wider = rule->cuts[canary] && !is_empty(now) &&
+			(is_empty(last) || (last.start == now.start && last.end < now.end));
+
+	if (is_wider) {
+		rule->cuts_before[canary] = rule->cuts[canary];
+		rule->kept_before[canary] = last.end - last.start;
+	} else if (is_empty(now) || last.start != now.start ||
+		   rule->kept_before[canary] >= now.end - now.start) {
+		rule->cuts_before[canary] = 0;
+	}
+	rule->cuts[canary] = generation;
+	set_span(rule, &rule->kept[canary], RULE_KEPT, canary, now);
+}
+
+/* What the era's cuts took stays taken; once clients have other hashes, from all but where it was
+ * nobody. */
+static void carry_cuts(const struct fold *fold, struct view_rule *rule,
+		       const struct view_rule *shown, int canary, bool rehashed)
+{
+	const struct view *before = fold->shown->view, *view = &fold->image->view;
+	int own = cohort_of_lane(before->lanes, before->cohorts, view->lanes[canary + 1]) - 1;
+
+	if (own < 0)
+		return;
+	rule->cuts[canary] = spared(view, shown->cuts[own]);
+	if (rehashed && shown->kept[own].last != UINT32_MAX)
+		return;
+	set_span(rule, &rule->kept[canary], RULE_KEPT, canary,
+		 span_of(&shown->kept[own], shown->live & RULE_KEPT << own));
+	rule->cuts_before[canary] = spared(view, shown->cuts_before[own]);
+	rule->kept_before[canary] = rehashed ? 0 : shown->kept_before[own];
+}
+
 static void fold_rule(const struct fold *fold, struct view_rule *rule, uint8_t cuts,
 		      uint8_t generation)
 {
 	const struct view *before_view = fold->shown->view, *view = &fold->image->view;
 	const struct view_rule *shown = shown_rule(fold, rule);
 	bool rehashed = hashes_differ(before_view, view);
-	int canary, own;
+	int canary;
 
 	for (canary = 0; canary < CANARIES_MAX; canary++) {
 		struct span now = current_span(rule, canary),
@@ -490,23 +530,14 @@ static void fold_rule(const struct fold *fold, struct view_rule *rule, uint8_t c
 				disputed = hull(disputed, current_span(shown, canary));
 			origin = span_of(&shown->origin[canary],
 					 shown->live & RULE_ORIGIN << canary);
-			own = cohort_of_lane(before_view->lanes, before_view->cohorts,
-					     view->lanes[canary + 1]) -
-			      1;
-			rule->cuts[canary] = own < 0 ? 0 : spared(view, shown->cuts[own]);
-			if (own >= 0 &&
-			    (!rehashed || shown->kept[own].last == UINT32_MAX)) /* or all */
-				set_span(
-					rule, &rule->kept[canary], RULE_KEPT, canary,
-					span_of(&shown->kept[own], shown->live & RULE_KEPT << own));
+			carry_cuts(fold, rule, shown, canary, rehashed);
 		}
 		set_span(rule, &rule->disputed[canary], RULE_DISPUTED, canary, disputed);
 		set_span(rule, &rule->origin[canary], RULE_ORIGIN, canary, origin);
-		if (!fold->plan->cut_all && !(cuts & 1 << (canary + 1)))
-			continue;
-		rule->cuts[canary] = generation;
-		set_span(rule, &rule->kept[canary], RULE_KEPT, canary,
-			 fold->plan->cut_all ? (struct span){0, 0} : now);
+		if (fold->plan->cut_all)
+			add_cut(rule, canary, (struct span){0, 0}, generation);
+		else if (cuts & 1 << (canary + 1))
+			add_cut(rule, canary, now, generation);
 	}
 }
 
