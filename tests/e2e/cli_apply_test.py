@@ -405,6 +405,19 @@ class Writers(BoxTest):
         self.assertEqual((False, 2), (document["changed"], document["services"][0]["epoch"]))
         self.assertEqual(("canary", 2), (self.box.explain()["cohort"], self.box.epoch()))
 
+    def test_a_cut_whose_writer_died_is_finished_by_the_next(self):
+        self.applied(with_share("60%"))
+        clients = [f"198.51.100.{number}" for number in range(1, 30)]
+        taken = [client for client in clients
+                 if self.box.explain(client)["cohort"] == "canary"][:5]
+        self.assertTrue(taken)
+        self.at("publication_show", "rollout", "set", "api", "0%", "--cut")
+        self.assertEqual("canary", self.box.explain(taken[0])["cohort"])
+        self.succeeds(self.box("rollout", "set", "api", "0%"))
+        for client in taken:
+            answer = self.box.explain(client)
+            self.assertEqual(("stable", "stable"), (answer["cohort"], answer["live"]["cohort"]))
+
     def test_a_writer_that_dies_before_it_prunes_is_finished_by_the_next(self):
         self.applied(service("api"), service("web", 11))
         self.box("rollout", "set", "api", "7%")

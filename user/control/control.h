@@ -58,7 +58,7 @@ int control_reload_live(struct control *control);
 /* Makes @policy the desired state in memory; takes it over. */
 void control_set_policy(struct control *control, struct policy *policy);
 
-/* ---- publish.c ---- */
+/* ---- publish.c, cuts.c ---- */
 
 /* control_publish() compiles the services that were touched, or are behind. NULL: all. */
 int control_touch(struct control *control, const char *service);

@@ -27,6 +27,18 @@ int settled_next_hop(struct control *control, struct next_hops *next_hops,
 		     const struct service *service, const struct backend *backend,
 		     const struct backend_line *shown, struct next_hop *out);
 
+/* ---- cuts.c ---- */
+
+/* As control_cut(), of all canaries and pins: when a kill is lifted. */
+int control_cut_all(struct control *control, const char *service);
+bool is_cut(const struct control *control, const char *service);
+/* Writes the service's cuts into @plan. */
+void plan_cuts(const struct control *control, const char *service, struct transition_plan *plan);
+/* The store remembers them with the epoch whose view has them ... */
+int cuts_note(struct control *control, const struct service *service, uint64_t epoch);
+/* ... and whoever finds that epoch not shown has them again. */
+int cuts_resume(struct control *control, const struct service *service, uint64_t epoch);
+
 uint64_t monotonic_now(void); /* CLOCK_MONOTONIC, ns */
 
 #endif

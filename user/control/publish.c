@@ -36,23 +36,6 @@ int control_touch(struct control *control, const char *service)
 	return 0;
 }
 
-static int add_cut(struct control *control, struct cut cut, const char *service)
-{
-	struct cut *grown = reallocarray(control->cuts, control->cuts_count + 1, sizeof(*grown));
-
-	if (!grown)
-		return -ENOMEM;
-	snprintf(cut.service, sizeof(cut.service), "%s", service);
-	control->cuts = grown;
-	grown[control->cuts_count++] = cut;
-	return 0;
-}
-
-int control_cut(struct control *control, const char *service, size_t rule, size_t cohort)
-{
-	return add_cut(control, (struct cut){.rule = rule, .cohort = cohort}, service);
-}
-
 int control_lift_latch(struct control *control, const char *service)
 {
 	const struct live_service *live = live_service_of(&control->live, service);
@@ -71,7 +54,7 @@ int control_lift_latch(struct control *control, const char *service)
 	};
 	error = store_set_latch(control->store, service, LATCH_NONE, control->errors);
 	if (!error && live->latch == LATCH_KILLED)
-		error = add_cut(control, (struct cut){.all = true}, service);
+		error = control_cut_all(control, service);
 	return error ? error : control_reload_live(control);
 }
 
@@ -156,28 +139,9 @@ static struct transition_plan plan_of(const struct control *control,
 		.drain_ms = service->affinity.drain_ms,
 		.udp_drain_ms = service->affinity.udp_drain_ms,
 	};
-	size_t i;
 
-	for (i = 0; i < control->cuts_count; i++) {
-		const struct cut *cut = &control->cuts[i];
-
-		if (strcmp(cut->service, service->name))
-			continue;
-		plan.cut_all |= cut->all;
-		if (!cut->all)
-			plan.cuts[cut->rule] |= 1 << cut->cohort;
-	}
+	plan_cuts(control, service->name, &plan);
 	return plan;
-}
-
-static bool is_cut(const struct control *control, const char *service)
-{
-	size_t i;
-
-	for (i = 0; i < control->cuts_count; i++)
-		if (!strcmp(control->cuts[i].service, service))
-			return true;
-	return false;
 }
 
 static int stage_view(struct control *control, struct publication *publication,
@@ -309,13 +273,19 @@ static int publish_service(struct control *control, struct publication *publicat
 		error = compile_view(&input.input, &image);
 	if (error)
 		goto out;
-	is_new = !live.epoch || image.content != live.digest;
+	if (control->datapath && !is_shown(control, &live))
+		error = cuts_resume(control, service, live.epoch);
+	if (error)
+		goto out;
+	is_new = !live.epoch || image.content != live.digest || is_cut(control, service->name);
 	if (is_new) {
 		live.epoch++;
 		live.digest = image.content;
 		error = store_set_epoch(control->store, service->name, live.epoch, image.content,
 					control->errors);
 	}
+	if (!error && is_cut(control, service->name))
+		error = cuts_note(control, service, live.epoch);
 	is_behind = control->datapath && !is_shown(control, &live);
 	/* A boot made the counters anew as well: what was noted of them is no longer so. */
 	if (!error && (is_new || is_behind))
