@@ -62,8 +62,8 @@ static __always_inline __u32 origin_cohort(const struct held_flow *p, const stru
 	__u64 token = p->origin_token;
 	struct view_rule *rule;
 
-	if (p->pin_origin != PIN_NONE)
-		return p->pin_origin;
+	if (noted_pin(p->notes) != PIN_NONE)
+		return noted_pin(p->notes);
 	if (view->origin_holdout && client_hash(token, HOLDOUT_SALT64) < view->origin_holdout)
 		return 0;
 	rule = lookup(rules, view->rules + view->default_rule);
@@ -123,17 +123,18 @@ static __always_inline void follow_origin(struct held_flow *p, const struct view
  */
 static __always_inline int follow_id(struct held_flow *p, const struct view *view)
 {
+	__u16 named = noted_name(p->notes);
 	struct backend_line *line;
 	__u8 generation = 0;
 
-	if (p->named == BACKEND_NONE || (p->notes & FLOW_STARTS))
+	if (named == BACKEND_NONE || (p->notes & FLOW_STARTS))
 		return 0;
-	line = lookup(backends, view->backends + p->named);
+	line = lookup(backends, view->backends + named);
 	if (!line || (!p->now && (line->flags & BACKEND_GONE)))
 		return 0;
 	if (line->cohort == p->chosen_cohort)
 		generation = GENERATION_LAST;
-	if (go_to(p, view, p->named, generation) != HOLDS)
+	if (go_to(p, view, named, generation) != HOLDS)
 		return 0;
 	p->path = PATH_SERVER_ID;
 	return 1;
@@ -145,7 +146,9 @@ static __always_inline int follow_id(struct held_flow *p, const struct view *vie
  */
 static __always_inline int is_answered(const struct held_flow *p, const struct view *view)
 {
-	return !p->quiet && p->named != BACKEND_NONE && p->named == origin_backend(p, view, 0);
+	__u16 named = noted_name(p->notes);
+
+	return !p->quiet && named != BACKEND_NONE && named == origin_backend(p, view, 0);
 }
 
 /* Not 0: unrecorded, its other segments would follow the origin, and so does it. */
@@ -249,20 +252,14 @@ static __always_inline __u64 destination_of(const struct headers *h)
 	__u64 to = h->destination4;
 
 	if (h->family == 6)
-		to = h->destination6.high * 0x9fb21c651e98df25ULL ^ h->destination6.low;
+		to = h->destination6.high * TRANSITION_SALT64 ^ h->destination6.low;
 	return to ^ (__u64)h->protocol << 56;
 }
 
 /* In held_flow: of the client and flow that the packet had before the era. */
-__noinline int find_origin(struct xdp_md *ctx)
+__noinline int find_origin(struct xdp_md *ctx, struct held_flow *held, struct view *view)
 {
-	struct held_flow *held = lookup(held_flows, 0);
-	struct view *view;
-
-	if (!held)
-		return 0;
-	view = lookup(views, held->view);
-	if (!view)
+	if (!held || !view)
 		return 0;
 	held->origin_token = origin_token(ctx, &held->headers, view);
 	held->origin_flow = balanced_flow(&held->headers, view->origin_flags);
@@ -289,14 +286,12 @@ static __always_inline void give_headers(const struct headers *from, struct head
 
 static __always_inline void ask(const struct packet *p, struct held_flow *held, __u64 now)
 {
-	held->token = p->token;
-	held->flow = p->flow;
-	held->whole = whole_flow(&p->headers);
+	/* What balances by the flow has it already. */
+	held->whole = p->flow ? p->flow : whole_flow(&p->headers);
 	held->to = destination_of(&p->headers);
 	held->now = now;
 	held->origin_token = p->token;
 	held->origin_flow = p->flow;
-	held->view = p->view_index;
 	held->hash = p->hash;
 	held->killed = p->killed;
 	held->is_udp = p->headers.protocol == IPPROTO_UDP;
@@ -305,9 +300,7 @@ static __always_inline void ask(const struct packet *p, struct held_flow *held, 
 	held->chosen_cohort = p->chosen_cohort;
 	held->decision = p->decision;
 	held->rule = p->rule;
-	held->pin_origin = p->notes >> NOTE_PIN_SHIFT;
 	held->quiet = p->quiet;
-	held->named = p->notes >> NOTE_NAMED_SHIFT;
 	held->number = p->backend_number;
 	held->path = PATH_CURRENT;
 }
@@ -328,7 +321,7 @@ static __always_inline void take_answer(struct packet *p, const struct held_flow
 /* Does a connection id name a backend? */
 static __always_inline int is_named(const struct packet *p)
 {
-	return p->notes >> NOTE_NAMED_SHIFT != BACKEND_NONE;
+	return noted_name(p->notes) != BACKEND_NONE;
 }
 
 /* May an era, if one is open, concern the packet? */
@@ -368,7 +361,7 @@ static __always_inline void hold_affinity(struct packet *p)
 	ask(p, held, now);
 	if (p->view->flags & VIEW_ORIGIN_KEY) {
 		give_headers(&p->headers, &held->headers);
-		find_origin(p->ctx);
+		find_origin(p->ctx, held, p->view);
 	}
 	hold_flow(held, p->view);
 	take_answer(p, held);

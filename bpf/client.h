@@ -86,23 +86,15 @@ static __always_inline __u64 flow_token(const struct headers *h, struct siphash_
 	return siphash_end(&state, rest, 37);
 }
 
-static __always_inline struct siphash_state keyed_state(void)
-{
-	struct siphash_key key = {.k0 = secret.k0, .k1 = secret.k1};
+#define VIEW_KEYS_OF_PACKET (VIEW_KEY_PAYLOAD | VIEW_KEY_FLOW)
 
-	return siphash_begin(key);
-}
-
-/* By more than the source address; token 0: it is to stand in. */
-static __always_inline void identify_by_packet(struct packet *p, struct siphash_state state)
+/* By more than the source address, as @flags say; 0: the source is to stand in. */
+static __always_inline __u64 packet_token(struct xdp_md *ctx, const struct headers *h, __u16 flags,
+					  struct payload_key key, struct siphash_state state)
 {
-	if (p->view->flags & VIEW_KEY_PAYLOAD) {
-		p->token = payload_token(p->ctx, &p->headers, p->view->payload);
-		if (!p->token && p->headers.protocol == IPPROTO_UDP)
-			p->notes |= FALLBACK_PAYLOAD;
-	} else {
-		p->token = flow_token(&p->headers, state);
-	}
+	if (flags & VIEW_KEY_PAYLOAD)
+		return payload_token(ctx, h, key);
+	return flow_token(h, state);
 }
 
 static __always_inline void identify_client(struct packet *p)
@@ -116,10 +108,12 @@ static __always_inline void identify_client(struct packet *p)
 			(p->headers.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN ? FLOW_STARTS : 0;
 	else
 		read_datagram(p);
-	if (flags & (VIEW_KEY_PAYLOAD | VIEW_KEY_FLOW)) {
-		identify_by_packet(p, state);
+	if (flags & VIEW_KEYS_OF_PACKET) {
+		p->token = packet_token(p->ctx, &p->headers, flags, p->view->payload, state);
 		if (p->token)
 			return;
+		if (p->headers.protocol == IPPROTO_UDP)
+			p->notes |= FALLBACK_PAYLOAD;
 	}
 	p->token = source_token(&p->headers, state, view_masks(p->view));
 }
@@ -136,13 +130,9 @@ static __always_inline __u64 origin_token(struct xdp_md *ctx, const struct heade
 	};
 	__u64 token = 0;
 
-	if (view->origin_flags & VIEW_KEY_PAYLOAD)
-		token = payload_token(ctx, h, view->origin_payload);
-	if (token)
-		return token;
-	if (view->origin_flags & VIEW_KEY_FLOW)
-		return flow_token(h, state);
-	return source_token(h, state, masks);
+	if (view->origin_flags & VIEW_KEYS_OF_PACKET)
+		token = packet_token(ctx, h, view->origin_flags, view->origin_payload, state);
+	return token ? token : source_token(h, state, masks);
 }
 
 #endif

@@ -81,9 +81,8 @@ static __always_inline __u32 backend_of_id(const struct view *view, __u64 id)
  * how it starts a connection, enum quic_start. Global, so that the verifier walks it once by
  * itself.
  */
-__noinline __u32 read_quic(struct xdp_md *ctx, __u32 payload, __u32 length, __u32 view_index)
+__noinline __u32 read_quic(struct xdp_md *ctx, __u32 payload, __u32 length, struct view *view)
 {
-	struct view *view = lookup(views, view_index);
 	struct quic_header header;
 	__u32 begin = 1, id_length, start;
 	__u64 id;
@@ -118,7 +117,7 @@ static __always_inline void read_datagram(struct packet *p)
 	/* To another service only what could start a flow is looked at. */
 	if (!is_quic && p->headers.payload_length < QUIC_INITIAL_SIZE)
 		return;
-	found = read_quic(p->ctx, p->headers.payload, p->headers.payload_length, p->view_index);
+	found = read_quic(p->ctx, p->headers.payload, p->headers.payload_length, p->view);
 	start = found >> QUIC_START_SHIFT;
 	if (start != QUIC_GOES_ON)
 		p->notes |= start == QUIC_0RTT ? FLOW_STARTS | EARLY_DATA : FLOW_STARTS;
@@ -128,14 +127,20 @@ static __always_inline void read_datagram(struct packet *p)
 		p->notes |= FALLBACK_QUIC;
 }
 
+static __always_inline struct siphash_state keyed_state(void)
+{
+	struct siphash_key key = {.k0 = secret.k0, .k1 = secret.k1};
+
+	return siphash_begin(key);
+}
+
 /*
  * The token of a client whose key is the @length bytes, 1 to 16, at @offset from the start of the
  * frame; 0 where they cannot be read. Global: few services have such a key.
  */
 __noinline __u64 bytes_token(struct xdp_md *ctx, __u32 offset, __u32 length)
 {
-	struct siphash_key key = {.k0 = secret.k0, .k1 = secret.k1};
-	struct siphash_state state = siphash_begin(key);
+	struct siphash_state state = keyed_state();
 	__u64 words[2] = {};
 
 	/* the bound, on the very register that the helper is given */

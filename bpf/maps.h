@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Every map, and for each: its key, who writes it, how long an element lives and what a lookup
- * costs. All are arrays (a bounds check and an add; no hash map is on the packet path), mapped into
- * user space by its writers, pinned under one private directory, and sized by user/datapath/maps.c
- * when they are made.
+ * Every map that is pinned, and for each: its key, who writes it, how long an element lives and
+ * what a lookup costs. All are arrays (a bounds check and an add; no hash map is on the packet
+ * path), mapped into user space by its writers, pinned under one private directory, and sized by
+ * user/datapath/maps.c when they are made.
  */
 #ifndef XDP_CANARY_MAPS_H
 #define XDP_CANARY_MAPS_H

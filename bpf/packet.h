@@ -97,6 +97,16 @@ enum note {
 #define NOTE_NAMED_SHIFT 24 /* then the number of the backend that the connection id names */
 #define NOTES_NONE	 ((__u64)PIN_NONE << NOTE_PIN_SHIFT | (__u64)BACKEND_NONE << NOTE_NAMED_SHIFT)
 
+static __always_inline __u8 noted_pin(__u64 notes)
+{
+	return notes >> NOTE_PIN_SHIFT;
+}
+
+static __always_inline __u16 noted_name(__u64 notes)
+{
+	return notes >> NOTE_NAMED_SHIFT;
+}
+
 struct packet {
 	struct xdp_md *ctx;
 	struct interface_counter *interface;

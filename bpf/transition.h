@@ -18,14 +18,13 @@
  * a map it knows nothing of; a program is not interrupted by another of its CPU that uses it.
  */
 struct held_flow {
-	__u64 token, flow, whole, to; /* whole: whole_flow(); to: where the packet goes */
-	__u64 now;		      /* jiffies; 0: no era is open */
+	__u64 whole, to; /* whole_flow(); where the packet goes */
+	__u64 now;	 /* jiffies; 0: no era is open */
+	__u64 notes;
 	__u64 origin_token, origin_flow;
-	__u32 view, hash;
+	__u32 hash;
 	__u32 killed;
-	__u32 notes;
-	__u8 is_udp, tcp_flags, chosen_cohort, decision, rule, pin_origin, quiet;
-	__u16 named;
+	__u8 is_udp, tcp_flags, chosen_cohort, decision, rule, quiet;
 	__u16 number; /* of the current decision's backend, then of the flow's */
 	__u8 path;
 	struct headers headers; /* where the origin's client key was another */

@@ -3,8 +3,9 @@
  * xdp-canary's data path: from a packet on the NIC to the stable or the canary backend of the
  * service it is for.
  *
- * The program keeps no state of connections. What a packet may see of a service's policy is one
- * immutable view, compiled by user space and reached from a single word (headers/abi.h). Traffic
+ * What a packet may see of a service's policy is one view, compiled by user space and reached from
+ * a single word (headers/abi.h). There is no table of connections, but one of the flows that begin
+ * while a service's epochs disagree on them (affinity.h). Traffic
  * that is not for a VIP is passed on untouched; every packet is counted under one named reason
  * (headers/reasons.h).
  */

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Tests: tests/unit/*_test.c are cmocka programs, each linked with the whole of user/ but main().
+# Tests: tests/unit/*_test.c are cmocka programs, each linked with the whole of user/ but main(). The other files
+# there are fixtures that several of them share.
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(sort $(wildcard tests/unit/*_test.c)))
 
-$(BUILD)/tests/unit/%: tests/unit/%.c $(LIB_OBJECTS)
+UNIT_FIXTURES := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(sort $(wildcard tests/unit/*.c))))
+
+$(BUILD)/tests/unit/%: tests/unit/%.c $(UNIT_FIXTURES) $(LIB_OBJECTS)
 	@mkdir -p $(@D)
 	$(call say,TEST,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $< $(LIB_OBJECTS) -o $@ $(LIBS) -lcmocka
+	$(Q)$(CC) $(ALL_CFLAGS) $< $(UNIT_FIXTURES) $(LIB_OBJECTS) -o $@ $(LIBS) -lcmocka
 
 # tests/prog: the real program, fed packets by BPF_PROG_TEST_RUN on real maps. Root. The other files there are
 # the laboratory that all of them share, and the bench too.
@@ -14,7 +17,7 @@ PROG_TEST_SOURCES := $(sort $(wildcard tests/prog/*_test.c))
 PROG_TESTS := $(PROG_TEST_SOURCES:tests/prog/%.c=$(BUILD)/tests/prog/%)
 LAB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(PROG_TEST_SOURCES) %.bpf.c,$(sort $(wildcard tests/prog/*.c))))
 
-$(LAB_OBJECTS): $(BUILD)/%.o: %.c
+$(UNIT_FIXTURES) $(LAB_OBJECTS): $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@

@@ -2,6 +2,8 @@
 /* Two boxes with the same services, of which one has eras. */
 #include "affinity_world.h"
 
+#include "util/text.h"
+
 #include "tests/random.h"
 
 #include <setjmp.h>
@@ -9,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -209,12 +210,10 @@ static struct transition_plan plan_at(const struct lab_service *service, uint64_
 				      const struct epoch *epoch)
 {
 	struct transition_plan plan = service->plan;
-	struct timespec clock;
 
-	clock_gettime(CLOCK_MONOTONIC, &clock);
 	plan.now = now;
 	plan.hz = jiffies_hz();
-	plan.monotonic_ns = clock.tv_sec * 1000000000ULL + clock.tv_nsec;
+	plan.monotonic_ns = monotonic_now_ns();
 	plan.cuts[0] = epoch->cuts;
 	plan.cut_all = epoch->lifts_kill;
 	return plan;

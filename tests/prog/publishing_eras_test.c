@@ -6,6 +6,7 @@
  * recorded first, one at a time in peace.
  */
 #include "lab.h"
+#include "outcome.h"
 #include "tests/random.h"
 
 #include <pthread.h>
@@ -33,14 +34,7 @@ static uint64_t read_count(const uint64_t *count)
 #define FLOWS	  240
 #define SWAPS	  150
 #define PACKETS	  100000
-#define OUT_MAX	  64
 #define STAGED_US 2000
-
-struct outcome {
-	uint32_t verdict;
-	uint8_t bytes[OUT_MAX];
-	struct explanation told;
-};
 
 struct views {
 	struct lab_service *service;
@@ -121,34 +115,6 @@ static struct packet_plan flow_of(unsigned int number)
 	plan.source.bytes[2] = number;
 	plan.source.bytes[3] = number >> 3;
 	return plan;
-}
-
-static struct outcome outcome_of(const struct lab *lab, const struct lab *aside,
-				 const struct frame *flow)
-{
-	struct outcome outcome = {0};
-	struct run run;
-
-	lab_run(lab, flow, &run);
-	outcome.verdict = run.verdict;
-	memcpy(outcome.bytes, run.out.bytes, run.out.size < OUT_MAX ? run.out.size : OUT_MAX);
-	lab_run(aside, flow, &run);
-	memcpy(&outcome.told, run.out.bytes, sizeof(outcome.told));
-	return outcome;
-}
-
-static bool same_explanation(struct explanation a, struct explanation b)
-{
-	a.view = b.view = 0;
-	a.epoch = b.epoch = 0;
-	a.ring_slot = b.ring_slot = 0;
-	a.jiffies = b.jiffies = 0;
-	return !memcmp(&a, &b, sizeof(a));
-}
-
-static bool same_packet(const struct outcome *a, const struct outcome *b)
-{
-	return a->verdict == b->verdict && !memcmp(a->bytes, b->bytes, sizeof(a->bytes));
 }
 
 /* A third of the flows begins in the era, some under each view. */

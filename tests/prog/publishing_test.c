@@ -8,6 +8,7 @@
  */
 #include "lab.h"
 #include "holder.h"
+#include "outcome.h"
 #include "tests/random.h"
 
 #include <pthread.h>
@@ -24,17 +25,10 @@
 #define VARIANTS    5
 #define SERVICES    2
 #define FLOWS	    300
-#define OUT_MAX	    192
 #define SWAPS	    200
 #define PACKETS	    200000
 #define SECONDS_MAX 300 /* a machine that is too slow for the test */
 #define HOLD	    60	/* milliseconds */
-
-struct outcome {
-	uint32_t verdict, size;
-	uint8_t bytes[OUT_MAX];
-	struct explanation told;
-};
 
 struct views {
 	struct lab_image images[VARIANTS][SERVICES];
@@ -189,37 +183,6 @@ static void publish_vips(struct lab *lab)
 
 /* ---- what comes out ---- */
 
-static struct outcome outcome_of(const struct lab *lab, const struct lab *aside,
-				 const struct frame *flow)
-{
-	struct outcome outcome = {0};
-	struct run run;
-
-	lab_run(lab, flow, &run);
-	outcome.verdict = run.verdict;
-	outcome.size = run.out.size;
-	memcpy(outcome.bytes, run.out.bytes, run.out.size < OUT_MAX ? run.out.size : OUT_MAX);
-	lab_run(aside, flow, &run);
-	memcpy(&outcome.told, run.out.bytes, sizeof(outcome.told));
-	return outcome;
-}
-
-/* The same, wherever in the maps the view lies. */
-static bool same_explanation(struct explanation a, struct explanation b)
-{
-	a.view = b.view = 0;
-	a.epoch = b.epoch = 0;
-	a.ring_slot = b.ring_slot = 0;
-	a.jiffies = b.jiffies = 0;
-	return !memcmp(&a, &b, sizeof(a));
-}
-
-static bool same_packet(const struct outcome *a, const struct outcome *b)
-{
-	return a->verdict == b->verdict && a->size == b->size &&
-	       !memcmp(a->bytes, b->bytes, sizeof(a->bytes));
-}
-
 static void record(struct lab *lab, struct views *views)
 {
 	struct lab aside = *lab;
@@ -233,7 +196,7 @@ static void record(struct lab *lab, struct views *views)
 
 			*outcome = outcome_of(lab, &aside, &views->flows[i]);
 			assert_int_equal(outcome->verdict, XDP_TX);
-			assert_in_range(outcome->size, 64, OUT_MAX);
+			assert_in_range(outcome->size, 64, OUTCOME_BYTES);
 			assert_int_equal(outcome->told.epoch, variant);
 			for (other = 0; other < variant; other++)
 				assert_false(same_packet(outcome, &views->outcomes[other][i]));

@@ -3,6 +3,8 @@
  */
 #include "lab.h"
 
+#include "util/text.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <time.h>
@@ -249,15 +251,12 @@ static const struct transition_plan *plan_of(const struct publication *publicati
 					     struct lab_service *service,
 					     struct transition_plan *out)
 {
-	struct timespec now;
-
 	if (!service->has_eras)
 		return NULL;
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	*out = service->plan;
 	out->now = publication_now(publication);
 	out->hz = jiffies_hz();
-	out->monotonic_ns = now.tv_sec * 1000000000ULL + now.tv_nsec;
+	out->monotonic_ns = monotonic_now_ns();
 	memset(service->plan.cuts, 0, sizeof(service->plan.cuts));
 	service->plan.cut_all = false;
 	return out;

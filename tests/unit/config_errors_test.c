@@ -4,7 +4,7 @@
  * line, the column and the object. The tables give a text and the errors expected of it, no more
  * and no fewer.
  */
-#include "config/config.h"
+#include "config_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,34 +16,6 @@
 
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define EXPECTED_MAX 12
-
-struct expected {
-	unsigned int line, column;
-	const char *object, *message; /* message: a part of message or hint */
-};
-
-struct bad {
-	const char *text;
-	struct expected expected[EXPECTED_MAX];
-};
-
-/* Lines 1 to 5; what is wrong usually begins at line 6, or after COHORTS at line 9. */
-#define SERVICE                                                                                    \
-	"version: 1\n"                                                                             \
-	"services:\n"                                                                              \
-	"- name: api\n"                                                                            \
-	"  vips: [ 192.0.2.10:443/tcp ]\n"                                                         \
-	"  steer: l2\n"
-
-#define COHORTS                                                                                    \
-	"  cohorts:\n"                                                                             \
-	"  - { name: stable, backends: [ { address: 10.0.1.11 } ] }\n"                             \
-	"  - { name: canary, backends: [ { address: 10.0.2.11 } ] }\n"
-
-#define GOOD SERVICE COHORTS
-
 /* Three lines that end the service, after a key that was tried on a line of its own. */
 #define SERVICE_WITHOUT_STEER                                                                      \
 	"version: 1\n"                                                                             \
@@ -51,68 +23,9 @@ struct bad {
 	"- name: api\n"                                                                            \
 	"  vips: [ 192.0.2.10:443/tcp ]\n"
 
-static const char *member(const json_t *error, const char *key)
-{
-	const char *text = json_string_value(json_object_get(error, key));
-
-	return text ? text : "";
-}
-
-static void print_errors(const char *text, const json_t *list)
-{
-	print_error("%s\n", text);
-	for (size_t i = 0; i < json_array_size(list); i++) {
-		const json_t *error = json_array_get(list, i);
-
-		print_error("{%lld, %lld, \"%s\", \"%s\"} (%s)\n",
-			    json_integer_value(json_object_get(error, "line")),
-			    json_integer_value(json_object_get(error, "column")),
-			    member(error, "object"), member(error, "message"),
-			    member(error, "hint"));
-	}
-}
-
-static bool is_expected(const json_t *error, const struct expected *expected)
-{
-	return json_integer_value(json_object_get(error, "line")) == expected->line &&
-	       json_integer_value(json_object_get(error, "column")) == expected->column &&
-	       !strcmp(member(error, "object"), expected->object) &&
-	       !strcmp(member(error, "file"), "test.yaml") &&
-	       (strstr(member(error, "message"), expected->message) ||
-		strstr(member(error, "hint"), expected->message)) &&
-	       *member(error, "hint");
-}
-
-static void assert_refused(const char *text, size_t length, const struct expected *expected,
-			   size_t expected_max)
-{
-	struct errors *errors = errors_new();
-	struct policy *policy = config_parse(text, length, "test.yaml", errors);
-	json_t *json = errors_to_json(errors), *list = json_object_get(json, "errors");
-	size_t count = 0;
-	bool right = !policy;
-
-	while (count < expected_max && expected[count].object)
-		count++;
-	right = right && json_array_size(list) == count && errors_count(errors) == count;
-	for (size_t i = 0; i < count && right; i++)
-		right = is_expected(json_array_get(list, i), &expected[i]);
-	if (!right)
-		print_errors(length < 4096 ? text : "(a large text)", list);
-	assert_true(right);
-	json_decref(json);
-	errors_free(errors);
-}
-
-static void assert_all_refused(const struct bad *bad, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		assert_refused(bad[i].text, strlen(bad[i].text), bad[i].expected, EXPECTED_MAX);
-}
-
 /* ---- YAML ---- */
 
-static const struct bad bad_yaml[] = {
+static const struct bad bad_yaml_is_refused_where_it_is[] = {
 	{"", {{1, 1, "version", "is missing"}}},
 	{"# nothing\n", {{1, 1, "version", "is missing"}}},
 	{"---\n", {{2, 1, "yaml", "must be a map"}}},
@@ -132,12 +45,6 @@ static const struct bad bad_yaml[] = {
 	{"version: 1\n<<: 1\n", {{2, 1, "<<", "unknown key"}}},
 	{"\xef\xbb\xbfversion: 2\n", {{1, 10, "version", "give 1"}}},
 };
-
-static void bad_yaml_is_refused_where_it_is(void **state)
-{
-	(void)state;
-	assert_all_refused(bad_yaml, COUNT(bad_yaml));
-}
 
 static void aliases_cannot_make_a_small_file_large(void **state)
 {
@@ -192,7 +99,7 @@ static void a_zero_byte_in_a_value_is_refused(void **state)
 
 /* ---- keys ---- */
 
-static const struct bad bad_keys[] = {
+static const struct bad a_bad_key_is_named_with_its_place[] = {
 	{"version: 1\nversoin: 1\n", {{2, 1, "versoin", "did you mean version?"}}},
 	{"version: 1\nversion: 1\n", {{2, 1, "version", "stands twice, first at test.yaml:1:10"}}},
 	{"services: []\n", {{1, 1, "version", "is missing"}}},
@@ -225,13 +132,7 @@ static const struct bad bad_keys[] = {
 	  {7, 5, "services/api/cohorts[0]/name", "is missing"}}},
 };
 
-static void a_bad_key_is_named_with_its_place(void **state)
-{
-	(void)state;
-	assert_all_refused(bad_keys, COUNT(bad_keys));
-}
-
-static const struct bad undelivered[] = {
+static const struct bad keys_of_later_parts_are_refused_as_such[] = {
 	{"version: 1\nobserve: { sample: 16 }\n", {{2, 1, "observe", "not available"}}},
 	{"version: 1\nsegments: [ { name: a } ]\n", {{2, 1, "segments", "not available"}}},
 	{"version: 1\nsegments: a\n", {{2, 11, "segments", "must not be a single value"}}},
@@ -265,15 +166,9 @@ static const struct bad undelivered[] = {
 	 {{5, 10, "services/api/steer", "not available in this version"}}},
 };
 
-static void keys_of_later_parts_are_refused_as_such(void **state)
-{
-	(void)state;
-	assert_all_refused(undelivered, COUNT(undelivered));
-}
-
 /* ---- values ---- */
 
-static const struct bad bad_values[] = {
+static const struct bad a_bad_value_is_refused_with_what_would_be_right[] = {
 	{"version: 2\n", {{1, 10, "version", "give 1"}}},
 	{"version: \"1\"\n", {{1, 10, "version", "without quotes"}}},
 	{"version: 1.0\n", {{1, 10, "version", "not a whole decimal number"}}},
@@ -328,13 +223,7 @@ static const struct bad bad_values[] = {
 	  {6, 52, "services/api/encap/ttl", "from 1 to 255"}}},
 };
 
-static void a_bad_value_is_refused_with_what_would_be_right(void **state)
-{
-	(void)state;
-	assert_all_refused(bad_values, COUNT(bad_values));
-}
-
-static const struct bad bad_addresses[] = {
+static const struct bad a_bad_address_is_refused[] = {
 	{"version: 1\nservices:\n- name: api\n  steer: l2\n  vips:\n"
 	 "  - 192.0.2.10:80\n  - 192.0.2.10/tcp\n  - 192.0.2.10:0/tcp\n  - 192.0.2.10:65536/tcp\n"
 	 "  - 192.0.2.10:80/sctp\n  - 2001:db8::1:80/tcp\n  - \"[192.0.2.10]:80/tcp\"\n"
@@ -384,321 +273,11 @@ static const struct bad bad_addresses[] = {
 	  {14, 33, "services/api/cohorts/a/backends/10.0.0.6/via", "the backend is IPv4"}}},
 };
 
-static void a_bad_address_is_refused(void **state)
-{
-	(void)state;
-	assert_all_refused(bad_addresses, COUNT(bad_addresses));
-}
-
-/* ---- affinity and client ids ---- */
-
-static const struct bad bad_affinity[] = {
-	{GOOD "  affinity: { drain: 999ms, udp_drain: 999ms }\n",
-	 {{9, 22, "services/api/affinity/drain", "give a duration from 1s to 30d"},
-	  {9, 40, "services/api/affinity/udp_drain", "give a duration from 1s to 1h"}}},
-	{GOOD "  affinity: { drain: 30d1ms, udp_drain: 1h1ms }\n",
-	 {{9, 22, "services/api/affinity/drain", "\"30d1ms\" is out of range"},
-	  {9, 41, "services/api/affinity/udp_drain", "\"1h1ms\" is out of range"}}},
-	{GOOD "  affinity: { drain: 99999999999999999999w, udp_drain: 0 }\n",
-	 {{9, 22, "services/api/affinity/drain", "give a duration from 1s to 30d"},
-	  {9, 56, "services/api/affinity/udp_drain", "give a duration from 1s to 1h"}}},
-	{GOOD "  affinity: { drain: 3600, udp_drain: 030s }\n",
-	 {{9, 22, "services/api/affinity/drain", "\"3600\" is not a duration"},
-	  {9, 39, "services/api/affinity/udp_drain", "\"030s\" is not a duration"}}},
-	{GOOD "  affinity: { drain: -1h, udp_drain: '' }\n",
-	 {{9, 22, "services/api/affinity/drain", "is not a duration"},
-	  {9, 38, "services/api/affinity/udp_drain", "is not a duration"}}},
-	{GOOD "  affinity: { drain: , udp_drain: [ 1s ], on_rollback: ~ }\n",
-	 {{9, 22, "services/api/affinity/drain", "has no value"},
-	  {9, 35, "services/api/affinity/udp_drain", "must not be a list"},
-	  {9, 56, "services/api/affinity/on_rollback", "has no value"}}},
-	{GOOD "  affinity: { on_rollback: drains }\n",
-	 {{9, 28, "services/api/affinity/on_rollback", "did you mean drain?"}}},
-	{GOOD "  affinity: { on_rollback: kill }\n",
-	 {{9, 28, "services/api/affinity/on_rollback", "give cut or drain"}}},
-	{GOOD "  affinity: 1h\n", {{9, 13, "services/api/affinity", "must not be a single"}}},
-	{GOOD "  affinity: { drian: 1h }\n",
-	 {{9, 15, "services/api/affinity/drian", "did you mean drain?"}}},
-};
-
-static void affinity_outside_its_bounds_is_refused(void **state)
-{
-	(void)state;
-	assert_all_refused(bad_affinity, COUNT(bad_affinity));
-}
-
-static const struct bad no_drain[] = {
-	{GOOD "  affinity: { drain: 0 }\n",
-	 {{9, 22, "services/api/affinity/drain", "`rollout set --cut`"}}},
-	{GOOD "  affinity: { drain: 0s }\n",
-	 {{9, 22, "services/api/affinity/drain", "`rollout set --cut`"}}},
-	{GOOD "  affinity: { drain: 0h0ms }\n",
-	 {{9, 22, "services/api/affinity/drain", "`rollout set --cut`"}}},
-};
-
-static void whoever_wants_no_drain_is_told_of_the_cut(void **state)
-{
-	(void)state;
-	assert_all_refused(no_drain, COUNT(no_drain));
-}
-
-static const struct bad bad_transition_flows[] = {
-	{"version: 1\nlimits: { transition_flows: 63 }\n",
-	 {{2, 29, "limits/transition_flows", "from 64 to 16777216"}}},
-	{"version: 1\nlimits: { transition_flows: 16777217 }\n",
-	 {{2, 29, "limits/transition_flows", "from 64 to 16777216"}}},
-	{"version: 1\nlimits: { transition_flows: 0 }\n",
-	 {{2, 29, "limits/transition_flows", "from 64 to 16777216"}}},
-	{"version: 1\nlimits: { transition_flows: 128Ki }\n",
-	 {{2, 29, "limits/transition_flows", "not a whole"}}},
-};
-
-static void a_transition_table_outside_its_bounds_is_refused(void **state)
-{
-	(void)state;
-	assert_all_refused(bad_transition_flows, COUNT(bad_transition_flows));
-}
-
-/* Lines 1 to 5; then the client keys on line 6, and the backends from column 31 of lines 8, 9. */
-#define UDP_SERVICE                                                                                \
-	"version: 1\n"                                                                             \
-	"services:\n"                                                                              \
-	"- name: api\n"                                                                            \
-	"  vips: [ 192.0.2.10:443/udp ]\n"                                                         \
-	"  steer: l2\n"
-#define BACKENDS(stable, canary)                                                                   \
-	"  cohorts:\n"                                                                             \
-	"  - { name: stable, backends: [ " stable " ] }\n"                                         \
-	"  - { name: canary, backends: [ " canary " ] }\n"
-#define SERVER_IDS(stable, canary)                                                                 \
-	BACKENDS("{ address: 10.0.1.11, server_id: " stable " }",                                  \
-		 "{ address: 10.0.2.11, server_id: " canary " }")
-#define QUIC(keys)    UDP_SERVICE "  client: { key: quic, " keys " }\n" SERVER_IDS("0001", "0002")
-#define PAYLOAD(keys) UDP_SERVICE "  client: { key: payload, " keys " }\n" COHORTS
-
-static const struct bad bad_client_ids[] = {
-	{QUIC("quic_cid_length: 0"), {{6, 41, "services/api/client/quic_cid_length", "1 to 20"}}},
-	{QUIC("quic_cid_length: 21"), {{6, 41, "services/api/client/quic_cid_length", "1 to 20"}}},
-	{QUIC("quic_cid_length: 8, quic_server_id_offset: 20"),
-	 {{6, 67, "services/api/client/quic_server_id_offset", "from 0 to 19"}}},
-	{QUIC("quic_cid_length: 8, quic_server_id_length: 0"),
-	 {{6, 67, "services/api/client/quic_server_id_length", "from 1 to 8"}}},
-	{QUIC("quic_cid_length: 8, quic_server_id_length: 9"),
-	 {{6, 67, "services/api/client/quic_server_id_length", "from 1 to 8"}}},
-	{QUIC("quic_cid_length: 08"), {{6, 41, "services/api/client/quic_cid_length", "whole"}}},
-	{QUIC("quic_cid_length: '8'"), {{6, 41, "services/api/client/quic_cid_length", "quotes"}}},
-	{PAYLOAD("payload_offset: 1401, payload_length: 0"),
-	 {{6, 43, "services/api/client/payload_offset", "from 0 to 1400"},
-	  {6, 65, "services/api/client/payload_length", "from 1 to 16"}}},
-	{PAYLOAD("payload_offset: -1, payload_length: 17"),
-	 {{6, 43, "services/api/client/payload_offset", "not a whole"},
-	  {6, 63, "services/api/client/payload_length", "from 1 to 16"}}},
-};
-
-static void client_ids_outside_their_bounds_are_refused(void **state)
-{
-	(void)state;
-	assert_all_refused(bad_client_ids, COUNT(bad_client_ids));
-}
-
-static const struct bad missing_client_ids[] = {
-	{QUIC("prefix4: 24"),
-	 {{6, 11, "services/api/client/quic_cid_length", "is missing, `key: quic` needs it"}}},
-	{PAYLOAD("prefix4: 24"),
-	 {{6, 11, "services/api/client/payload_offset", "is missing, `key: payload` needs it"},
-	  {6, 11, "services/api/client/payload_length", "is missing, `key: payload` needs it"}}},
-	{PAYLOAD("payload_offset: 0"),
-	 {{6, 11, "services/api/client/payload_length", "give a whole number from 1 to 16"}}},
-	{PAYLOAD("payload_length: 4"),
-	 {{6, 11, "services/api/client/payload_offset", "give a whole number from 0 to 1400"}}},
-};
-
-static void a_client_key_without_what_it_needs_is_refused(void **state)
-{
-	(void)state;
-	assert_all_refused(missing_client_ids, COUNT(missing_client_ids));
-}
-
-/* A value that is the default, or 0, is a value too. */
-static const struct bad misplaced_client_ids[] = {
-	{GOOD "  client:\n    quic_cid_length: 8\n    quic_server_id_offset: 1\n"
-	      "    quic_server_id_length: 2\n    payload_offset: 0\n    payload_length: 4\n",
-	 {{10, 22, "services/api/client/quic_cid_length", "goes with `key: quic` only"},
-	  {11, 28, "services/api/client/quic_server_id_offset", "goes with `key: quic` only"},
-	  {12, 28, "services/api/client/quic_server_id_length", "goes with `key: quic` only"},
-	  {13, 21, "services/api/client/payload_offset", "goes with `key: payload` only"},
-	  {14, 21, "services/api/client/payload_length", "goes with `key: payload` only"}}},
-	{GOOD "  client: { quic_cid_length: 8, key: flow }\n",
-	 {{9, 30, "services/api/client/quic_cid_length", "or write `key: quic`"}}},
-	{PAYLOAD("payload_offset: 0, payload_length: 4, quic_server_id_length: 2"),
-	 {{6, 88, "services/api/client/quic_server_id_length", "goes with `key: quic` only"}}},
-	{QUIC("quic_cid_length: 8, payload_offset: 0"),
-	 {{6, 60, "services/api/client/payload_offset", "goes with `key: payload` only"}}},
-	/* What is wrong already is not wrong twice. */
-	{GOOD "  client: { quic_cid_length: 21 }\n",
-	 {{9, 30, "services/api/client/quic_cid_length", "from 1 to 20"}}},
-	{UDP_SERVICE "  client: { key: quick, quic_cid_length: 8 }\n" SERVER_IDS("00", "00"),
-	 {{6, 18, "services/api/client/key", "did you mean quic?"}}},
-};
-
-static void a_key_of_another_client_key_says_which_it_goes_with(void **state)
-{
-	(void)state;
-	assert_all_refused(misplaced_client_ids, COUNT(misplaced_client_ids));
-}
-
-static const struct bad short_connection_ids[] = {
-	{QUIC("quic_cid_length: 2"),
-	 {{6, 41, "services/api/client/quic_cid_length",
-	   "2 bytes cannot hold a server id of 2 bytes at offset 1"}}},
-	{QUIC("quic_server_id_offset: 7, quic_cid_length: 8"),
-	 {{6, 67, "services/api/client/quic_cid_length",
-	   "8 bytes cannot hold a server id of 2 bytes at offset 7"}}},
-	{UDP_SERVICE
-	 "  client: { key: quic, quic_cid_length: 8, quic_server_id_length: 8 }\n" SERVER_IDS(
-		 "0000000000000001", "0000000000000002"),
-	 {{6, 41, "services/api/client/quic_cid_length", "of 8 bytes at offset 1"}}},
-	/* A place that is not known is compared with nothing. */
-	{QUIC("quic_cid_length: 1, quic_server_id_offset: x"),
-	 {{6, 67, "services/api/client/quic_server_id_offset", "not a whole"}}},
-	{QUIC("quic_cid_length: 8, quic_server_id_offset: 9, quic_server_id_length: x"),
-	 {{6, 93, "services/api/client/quic_server_id_length", "not a whole"}}},
-};
-
-static void a_server_id_must_lie_within_the_connection_id(void **state)
-{
-	(void)state;
-	assert_all_refused(short_connection_ids, COUNT(short_connection_ids));
-}
-
-static const struct bad without_udp[] = {
-	{SERVICE "  client: { key: quic, quic_cid_length: 8 }\n" SERVER_IDS("0001", "0002"),
-	 {{6, 18, "services/api/client/key", "no udp VIP"}}},
-	{SERVICE "  client: { key: payload, payload_offset: 0, payload_length: 4 }\n" COHORTS,
-	 {{6, 18, "services/api/client/key", "no udp VIP"}}},
-	/* One that cannot be read may be it. */
-	{"version: 1\nservices:\n- name: api\n  vips: [ 192.0.2.10:443/upd ]\n  steer: l2\n"
-	 "  client: { key: payload, payload_offset: 0, payload_length: 4 }\n" COHORTS,
-	 {{4, 11, "services/api/vips[0]", "is not a VIP"}}},
-	{"version: 1\nservices:\n- name: api\n  steer: l2\n"
-	 "  client: { key: payload, payload_offset: 0, payload_length: 4 }\n" COHORTS,
-	 {{3, 3, "services/api/vips", "is missing"}}},
-};
-
-static void keys_in_datagrams_need_a_udp_vip(void **state)
-{
-	(void)state;
-	assert_all_refused(without_udp, COUNT(without_udp));
-}
-
-#define STABLE_ID	    "services/api/cohorts/stable/backends/10.0.1.11/server_id"
-#define CANARY_ID	    "services/api/cohorts/canary/backends/10.0.2.11/server_id"
-#define QUIC_WITH(backends) UDP_SERVICE "  client: { key: quic, quic_cid_length: 8 }\n" backends
-
-static const struct bad bad_server_ids[] = {
-	{QUIC_WITH(SERVER_IDS("0x01", "001")),
-	 {{8, 66, STABLE_ID, "\"0x01\" is not whole bytes in hex"},
-	  {9, 66, CANARY_ID, "give 1 to 8 bytes as pairs of hex digits"}}},
-	{QUIC_WITH(SERVER_IDS("''", "00 02")),
-	 {{8, 66, STABLE_ID, "not whole bytes"}, {9, 66, CANARY_ID, "not whole bytes"}}},
-	{QUIC_WITH(SERVER_IDS("[ 00 ]", "")),
-	 {{8, 66, STABLE_ID, "must not be a list"}, {9, 67, CANARY_ID, "has no value"}}},
-	{QUIC_WITH(SERVER_IDS("000000000000000001", "000g")),
-	 {{8, 66, STABLE_ID, "has 9 bytes"}, {9, 66, CANARY_ID, "not whole bytes"}}},
-	{QUIC_WITH(SERVER_IDS("01", "000002")),
-	 {{8, 66, STABLE_ID, "is of length 1, but client/quic_server_id_length is 2"},
-	  {9, 66, CANARY_ID, "is of length 3, but client/quic_server_id_length is 2"}}},
-	{UDP_SERVICE
-	 "  client: { key: quic, quic_cid_length: 9, quic_server_id_length: 8 }\n" SERVER_IDS(
-		 "0000000000000001", "00000000000002"),
-	 {{9, 66, CANARY_ID, "is of length 7, but client/quic_server_id_length is 8"}}},
-	/* A length that is not known is compared with nothing. */
-	{UDP_SERVICE
-	 "  client: { key: quic, quic_cid_length: 9, quic_server_id_length: 9 }\n" SERVER_IDS(
-		 "01", "000002"),
-	 {{6, 67, "services/api/client/quic_server_id_length", "from 1 to 8"}}},
-};
-
-static void a_server_id_that_cannot_be_is_refused(void **state)
-{
-	(void)state;
-	assert_all_refused(bad_server_ids, COUNT(bad_server_ids));
-}
-
-static const struct bad missing_server_ids[] = {
-	{QUIC_WITH(COHORTS),
-	 {{8, 33, STABLE_ID, "is missing, `key: quic` needs it"},
-	  {9, 33, CANARY_ID, "is missing, `key: quic` needs it"}}},
-	{QUIC_WITH(BACKENDS("{ address: 10.0.1.11, server_id: 0000 }",
-			    "{ address: 10.0.2.11, weight: 0 }")),
-	 {{9, 33, CANARY_ID, "is missing"}}},
-};
-
-static void with_quic_every_backend_needs_a_server_id(void **state)
-{
-	(void)state;
-	assert_all_refused(missing_server_ids, COUNT(missing_server_ids));
-}
-
-static const struct bad equal_server_ids[] = {
-	{QUIC_WITH(SERVER_IDS("0a0B", "0A0b")),
-	 {{9, 66, CANARY_ID, "the server id stands at test.yaml:8:66 already"}}},
-	{QUIC_WITH(BACKENDS("{ address: 10.0.1.11, server_id: 0001 }",
-			    "{ address: 10.0.2.12, server_id: 0002 }, "
-			    "{ address: 10.0.2.11, server_id: 0002 }")),
-	 {{9, 107, CANARY_ID, "stands at test.yaml:9:66 already"}}},
-	{QUIC_WITH(BACKENDS("{ address: 10.0.1.11, server_id: 0000 }",
-			    "{ address: 10.0.2.12, server_id: 0000 }, "
-			    "{ address: 10.0.2.11, server_id: 0000 }")),
-	 {{9, 66, "services/api/cohorts/canary/backends/10.0.2.12/server_id", "test.yaml:8:66"},
-	  {9, 107, CANARY_ID, "stands at test.yaml:9:66 already"}}},
-	/* Others between them. */
-	{QUIC_WITH(BACKENDS("{ address: 10.0.1.11, server_id: 0002 }, "
-			    "{ address: 10.0.1.12, server_id: 0001 }",
-			    "{ address: 10.0.2.11, server_id: 0002 }")),
-	 {{9, 66, CANARY_ID, "stands at test.yaml:8:66 already"}}},
-};
-
-static void a_server_id_stands_once_in_a_service(void **state)
-{
-	(void)state;
-	assert_all_refused(equal_server_ids, COUNT(equal_server_ids));
-}
-
-static const struct bad misplaced_server_ids[] = {
-	{UDP_SERVICE "  client: { prefix4: 24 }\n" SERVER_IDS("0001", "0002"),
-	 {{8, 66, STABLE_ID, "goes with `key: quic` only"},
-	  {9, 66, CANARY_ID, "or write `client: { key: quic }`"}}},
-	{UDP_SERVICE "  client: { key: flow }\n" BACKENDS("{ address: 10.0.1.11, server_id: 00 }",
-							  "{ address: 10.0.2.11 }"),
-	 {{8, 66, STABLE_ID, "goes with `key: quic` only"}}},
-	{UDP_SERVICE "  client: { key: payload, payload_offset: 0, payload_length: 1 }\n" BACKENDS(
-		 "{ address: 10.0.1.11 }", "{ address: 10.0.2.11, server_id: '00' }"),
-	 {{9, 66, CANARY_ID, "goes with `key: quic` only"}}},
-	{SERVICE SERVER_IDS("00", "00"),
-	 {{7, 66, STABLE_ID, "goes with `key: quic` only"},
-	  {8, 66, CANARY_ID, "goes with `key: quic` only"}}},
-	/* Nothing is said where the client key is not known. */
-	{UDP_SERVICE "  client: quic\n" SERVER_IDS("0001", "0002"),
-	 {{6, 11, "services/api/client", "must not be a single value"}}},
-	{UDP_SERVICE "  client: { key: }\n" SERVER_IDS("0001", "0002"),
-	 {{6, 18, "services/api/client/key", "has no value"}}},
-};
-
-static void without_quic_a_server_id_has_no_meaning(void **state)
-{
-	(void)state;
-	assert_all_refused(misplaced_server_ids, COUNT(misplaced_server_ids));
-}
-
 /* ---- values that do not go together ---- */
 
-#define SECOND(name, vip)                                                                          \
-	"- name: " name "\n"                                                                       \
-	"  vips: [ " vip " ]\n"                                                                    \
-	"  steer: l2\n" COHORTS
+#define SECOND(name, vips) NAMED_SERVICE(name, vips) COHORTS
 
-static const struct bad bad_boxes[] = {
+static const struct bad what_clashes_in_a_box_names_both_places[] = {
 	{GOOD SECOND("api", "192.0.2.11:80/tcp"),
 	 {{9, 9, "services/api/name", "stands at test.yaml:3:9 already"}}},
 	{GOOD SECOND("web", "192.0.2.11:80/tcp, '[::ffff:192.0.2.10]:443/tcp'"),
@@ -712,13 +291,7 @@ static const struct bad bad_boxes[] = {
 	  {9, 3, "services/web", "more backends than limits/backends allows (4, not 3)"}}},
 };
 
-static void what_clashes_in_a_box_names_both_places(void **state)
-{
-	(void)state;
-	assert_all_refused(bad_boxes, COUNT(bad_boxes));
-}
-
-static const struct bad bad_cohorts[] = {
+static const struct bad cohorts_that_do_not_fit_are_refused[] = {
 	{SERVICE "  cohorts: [ { name: a, backends: [ { address: 10.0.0.1 } ] } ]\n",
 	 {{6, 12, "services/api/cohorts", "needs at least 2"}}},
 	{SERVICE "  cohorts: [ { name: a }, { name: b }, { name: c }, { name: d }, { name: e } ]\n",
@@ -741,19 +314,13 @@ static const struct bad bad_cohorts[] = {
 	{GOOD "  encap: { ttl: 64 }\n", {{9, 10, "services/api/encap", "steer: ipip"}}},
 };
 
-static void cohorts_that_do_not_fit_are_refused(void **state)
-{
-	(void)state;
-	assert_all_refused(bad_cohorts, COUNT(bad_cohorts));
-}
-
 #define THREE                                                                                      \
 	SERVICE "  cohorts:\n"                                                                     \
 		"  - { name: a, backends: [ { address: 10.0.0.1 } ] }\n"                           \
 		"  - { name: b, backends: [ { address: 10.0.0.2 } ] }\n"                           \
 		"  - { name: c }\n"
 
-static const struct bad bad_rules[] = {
+static const struct bad rules_that_cannot_be_meant_are_refused[] = {
 	{THREE "  rules: [ { default: false } ]\n",
 	 {{10, 23, "services/api/rules[0]/default", "cannot be false"}}},
 	{THREE "  rules: [ { name: x } ]\n", {{10, 12, "services/api/rules/x", "for whom"}}},
@@ -782,38 +349,27 @@ static const struct bad bad_rules[] = {
 	 {{10, 39, "services/api/rules[0]/allocate", "must not be a list"}}},
 };
 
-static void rules_that_cannot_be_meant_are_refused(void **state)
-{
-	(void)state;
-	assert_all_refused(bad_rules, COUNT(bad_rules));
-}
-
-static void errors_of_all_kinds_are_reported_together(void **state)
-{
-	static const struct bad bad = {
-		"version: 1\n"
-		"services:\n"
-		"- name: api\n"
-		"  vips: [ 192.0.2.10:443/tcp, bad ]\n"
-		"  steer: l3\n"
-		"  cohorts:\n"
-		"  - { name: Bad, backends: [] }\n"
-		"  - { name: b }\n"
-		"  rules: [ { default: true, allocate: { b: 5% } } ]\n"
-		"- name: api\n"
-		"  vips: [ 192.0.2.10:443/tcp ]\n"
-		"  steer: l2\n" COHORTS,
-		{{4, 31, "services/api/vips[1]", "not a VIP"},
-		 {5, 10, "services/api/steer", "did you mean l2?"},
-		 {7, 13, "services/api/cohorts[0]/name", "not a name"},
-		 {10, 9, "services/api/name", "stands at test.yaml:3:9 already"},
-		 {7, 28, "services/api/cohorts[0]/backends", "has no backend"},
-		 {9, 44, "services/api/rules[0]/allocate/b", "has no backend"},
-		 {11, 11, "services/api/vips[0]", "test.yaml:4:11 already"}}};
-
-	(void)state;
-	assert_all_refused(&bad, 1);
-}
+static const struct bad errors_of_all_kinds_are_reported_together[] = {
+	{"version: 1\n"
+	 "services:\n"
+	 "- name: api\n"
+	 "  vips: [ 192.0.2.10:443/tcp, bad ]\n"
+	 "  steer: l3\n"
+	 "  cohorts:\n"
+	 "  - { name: Bad, backends: [] }\n"
+	 "  - { name: b }\n"
+	 "  rules: [ { default: true, allocate: { b: 5% } } ]\n"
+	 "- name: api\n"
+	 "  vips: [ 192.0.2.10:443/tcp ]\n"
+	 "  steer: l2\n" COHORTS,
+	 {{4, 31, "services/api/vips[1]", "not a VIP"},
+	  {5, 10, "services/api/steer", "did you mean l2?"},
+	  {7, 13, "services/api/cohorts[0]/name", "not a name"},
+	  {10, 9, "services/api/name", "stands at test.yaml:3:9 already"},
+	  {7, 28, "services/api/cohorts[0]/backends", "has no backend"},
+	  {9, 44, "services/api/rules[0]/allocate/b", "has no backend"},
+	  {11, 11, "services/api/vips[0]", "test.yaml:4:11 already"}}},
+};
 
 static void lists_longer_than_a_box_can_hold_are_refused(void **state)
 {
@@ -1021,31 +577,19 @@ static void the_worked_example_says_what_this_version_lacks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(bad_yaml_is_refused_where_it_is),
+		REFUSED(bad_yaml_is_refused_where_it_is),
 		cmocka_unit_test(aliases_cannot_make_a_small_file_large),
 		cmocka_unit_test(deep_nesting_is_refused),
 		cmocka_unit_test(a_file_above_64_mebibytes_is_refused),
 		cmocka_unit_test(a_zero_byte_in_a_value_is_refused),
-		cmocka_unit_test(a_bad_key_is_named_with_its_place),
-		cmocka_unit_test(keys_of_later_parts_are_refused_as_such),
-		cmocka_unit_test(a_bad_value_is_refused_with_what_would_be_right),
-		cmocka_unit_test(a_bad_address_is_refused),
-		cmocka_unit_test(affinity_outside_its_bounds_is_refused),
-		cmocka_unit_test(whoever_wants_no_drain_is_told_of_the_cut),
-		cmocka_unit_test(a_transition_table_outside_its_bounds_is_refused),
-		cmocka_unit_test(client_ids_outside_their_bounds_are_refused),
-		cmocka_unit_test(a_client_key_without_what_it_needs_is_refused),
-		cmocka_unit_test(a_key_of_another_client_key_says_which_it_goes_with),
-		cmocka_unit_test(a_server_id_must_lie_within_the_connection_id),
-		cmocka_unit_test(keys_in_datagrams_need_a_udp_vip),
-		cmocka_unit_test(a_server_id_that_cannot_be_is_refused),
-		cmocka_unit_test(with_quic_every_backend_needs_a_server_id),
-		cmocka_unit_test(a_server_id_stands_once_in_a_service),
-		cmocka_unit_test(without_quic_a_server_id_has_no_meaning),
-		cmocka_unit_test(what_clashes_in_a_box_names_both_places),
-		cmocka_unit_test(cohorts_that_do_not_fit_are_refused),
-		cmocka_unit_test(rules_that_cannot_be_meant_are_refused),
-		cmocka_unit_test(errors_of_all_kinds_are_reported_together),
+		REFUSED(a_bad_key_is_named_with_its_place),
+		REFUSED(keys_of_later_parts_are_refused_as_such),
+		REFUSED(a_bad_value_is_refused_with_what_would_be_right),
+		REFUSED(a_bad_address_is_refused),
+		REFUSED(what_clashes_in_a_box_names_both_places),
+		REFUSED(cohorts_that_do_not_fit_are_refused),
+		REFUSED(rules_that_cannot_be_meant_are_refused),
+		REFUSED(errors_of_all_kinds_are_reported_together),
 		cmocka_unit_test(lists_longer_than_a_box_can_hold_are_refused),
 		cmocka_unit_test(a_missing_file_or_empty_directory_is_an_error),
 		cmocka_unit_test(errors_of_several_files_name_each_as_it_was_given),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What good configurations mean, how they are put together from files, and that they survive a
  * round trip. */
-#include "config/config.h"
+#include "config_fixture.h"
 
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -15,70 +15,11 @@
 
 #include <cmocka.h>
 
-#define SERVICE                                                                                    \
-	"version: 1\n"                                                                             \
-	"services:\n"                                                                              \
-	"- name: api\n"                                                                            \
-	"  vips: [ 192.0.2.10:443/tcp ]\n"                                                         \
-	"  steer: l2\n"
-
-#define COHORTS                                                                                    \
-	"  cohorts:\n"                                                                             \
-	"  - { name: stable, backends: [ { address: 10.0.1.11 } ] }\n"                             \
-	"  - { name: canary, backends: [ { address: 10.0.2.11 } ] }\n"
-
-/* A service of UDP, then its client keys, then its two backends' server ids. */
-#define UDP_SERVICE                                                                                \
-	"version: 1\n"                                                                             \
-	"services:\n"                                                                              \
-	"- name: api\n"                                                                            \
-	"  vips: [ 192.0.2.10:443/tcp, 192.0.2.10:*/udp ]\n"                                       \
-	"  steer: l2\n"
-#define CLIENT(keys) "  client: { " keys " }\n"
-#define SERVER_IDS(first, second)                                                                  \
-	"  cohorts:\n"                                                                             \
-	"  - { name: stable, backends: [ { address: 10.0.1.11, server_id: " first " } ] }\n"       \
-	"  - { name: canary, backends: [ { address: 10.0.2.11, server_id: " second " } ] }\n"
-
-/* Parses what must be right. */
-static struct policy *parse(const char *text)
-{
-	struct errors *errors = errors_new();
-	struct policy *policy = config_parse(text, strlen(text), "test.yaml", errors);
-
-	if (!policy)
-		errors_print(errors, stderr);
-	assert_non_null(policy);
-	assert_int_equal(errors_count(errors), 0);
-	errors_free(errors);
-	return policy;
-}
-
 static void assert_address(const struct address *address, const char *expected)
 {
 	char text[ADDRESS_TEXT_SIZE];
 
 	assert_string_equal(address_format(address, text), expected);
-}
-
-static void assert_round_trip(const struct policy *policy)
-{
-	char *yaml = config_to_yaml(policy), *again;
-	json_t *tree = config_to_json(policy), *tree_again, *differences;
-	struct policy *copy = parse(yaml);
-
-	tree_again = config_to_json(copy);
-	assert_true(json_equal(tree, tree_again));
-	again = config_to_yaml(copy);
-	assert_string_equal(yaml, again);
-	differences = config_diff(policy, copy);
-	assert_int_equal(json_array_size(differences), 0);
-	json_decref(differences);
-	json_decref(tree);
-	json_decref(tree_again);
-	policy_free(copy);
-	free(yaml);
-	free(again);
 }
 
 static void the_smallest_file_is_the_empty_policy(void **state)
@@ -232,232 +173,6 @@ static void every_key_reaches_the_policy(void **state)
 	assert_int_equal(service->rules[0].base_ppm[2], 0);
 	assert_round_trip(policy);
 	policy_free(policy);
-}
-
-/* ---- affinity and client ids ---- */
-
-static uint64_t transition_flows_of(const struct policy *policy)
-{
-	return policy->limits.transition_flows;
-}
-
-static uint64_t drain_of(const struct policy *policy)
-{
-	return policy->services[0].affinity.drain_ms;
-}
-
-static uint64_t udp_drain_of(const struct policy *policy)
-{
-	return policy->services[0].affinity.udp_drain_ms;
-}
-
-static uint64_t cid_length_of(const struct policy *policy)
-{
-	return policy->services[0].client_id.quic_cid_length;
-}
-
-static uint64_t server_id_offset_of(const struct policy *policy)
-{
-	return policy->services[0].client_id.quic_server_id_offset;
-}
-
-static uint64_t server_id_length_of(const struct policy *policy)
-{
-	return policy->services[0].client_id.quic_server_id_length;
-}
-
-static uint64_t payload_offset_of(const struct policy *policy)
-{
-	return policy->services[0].client_id.payload_offset;
-}
-
-static uint64_t payload_length_of(const struct policy *policy)
-{
-	return policy->services[0].client_id.payload_length;
-}
-
-#define QUIC(keys, first, second) UDP_SERVICE CLIENT("key: quic, " keys) SERVER_IDS(first, second)
-#define PAYLOAD(keys)		  UDP_SERVICE CLIENT("key: payload, " keys) COHORTS
-
-/* What lies just outside is refused in config_errors_test. */
-static void the_ends_of_every_range_belong_to_it(void **state)
-{
-	static const struct {
-		const char *text;
-		uint64_t (*value)(const struct policy *policy);
-		uint64_t expected;
-	} ends[] = {
-		{"version: 1\nlimits: { transition_flows: 64 }\n", transition_flows_of, 64},
-		{"version: 1\nlimits: { transition_flows: 16777216 }\n", transition_flows_of,
-		 16777216},
-		{SERVICE COHORTS "  affinity: { drain: 1s }\n", drain_of, 1000},
-		{SERVICE COHORTS "  affinity: { drain: 30d }\n", drain_of, 30 * 86400 * 1000ULL},
-		{SERVICE COHORTS "  affinity: { udp_drain: 1000ms }\n", udp_drain_of, 1000},
-		{SERVICE COHORTS "  affinity: { udp_drain: 1h }\n", udp_drain_of, 3600 * 1000},
-		{QUIC("quic_cid_length: 1, quic_server_id_offset: 0, quic_server_id_length: 1",
-		      "00", "ff"),
-		 cid_length_of, 1},
-		{QUIC("quic_cid_length: 3", "0000", "ffff"), cid_length_of, 3},
-		{QUIC("quic_cid_length: 20", "0000", "ffff"), cid_length_of, 20},
-		{QUIC("quic_cid_length: 2, quic_server_id_offset: 0", "0000", "ffff"),
-		 server_id_offset_of, 0},
-		{QUIC("quic_cid_length: 20, quic_server_id_offset: 19, quic_server_id_length: 1",
-		      "00", "ff"),
-		 server_id_offset_of, 19},
-		{QUIC("quic_cid_length: 2, quic_server_id_length: 1", "00", "ff"),
-		 server_id_length_of, 1},
-		{QUIC("quic_cid_length: 9, quic_server_id_length: 8", "0000000000000000",
-		      "ffffffffffffffff"),
-		 server_id_length_of, 8},
-		{PAYLOAD("payload_offset: 0, payload_length: 4"), payload_offset_of, 0},
-		{PAYLOAD("payload_offset: 1400, payload_length: 4"), payload_offset_of, 1400},
-		{PAYLOAD("payload_offset: 8, payload_length: 1"), payload_length_of, 1},
-		{PAYLOAD("payload_offset: 8, payload_length: 16"), payload_length_of, 16},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-		struct policy *policy = parse(ends[i].text);
-
-		assert_int_equal(ends[i].value(policy), ends[i].expected);
-		assert_round_trip(policy);
-		policy_free(policy);
-	}
-}
-
-static void where_quic_server_ids_stand_has_a_default(void **state)
-{
-	struct policy *policy = parse(QUIC("quic_cid_length: 8", "0001", "0A2f"));
-	const struct service *service = &policy->services[0];
-	const struct backend *backend = &service->cohorts[1].backends[0];
-
-	(void)state;
-	assert_int_equal(service->client_key, CLIENT_KEY_QUIC);
-	assert_int_equal(service->client_id.quic_cid_length, 8);
-	assert_int_equal(service->client_id.quic_server_id_offset, 1);
-	assert_int_equal(service->client_id.quic_server_id_length, 2);
-	assert_true(backend->has_server_id);
-	assert_int_equal(backend->server_id_length, 2);
-	assert_int_equal(backend->server_id, 0x0a2f);
-	assert_round_trip(policy);
-	policy_free(policy);
-}
-
-static void only_the_keys_of_the_client_key_are_rendered(void **state)
-{
-	static const struct {
-		const char *text, *client; /* JSON in single quotes */
-	} keys[] = {
-		{SERVICE COHORTS, NULL},
-		{QUIC("quic_cid_length: 8", "0001", "0002"), "{'key':'quic','quic_cid_length':8}"},
-		{QUIC("quic_cid_length: 8, quic_server_id_offset: 1, quic_server_id_length: 2",
-		      "0001", "0002"),
-		 "{'key':'quic','quic_cid_length':8}"},
-		{QUIC("quic_cid_length: 8, quic_server_id_offset: 0, quic_server_id_length: 1",
-		      "01", "02"),
-		 "{'key':'quic','quic_cid_length':8,'quic_server_id_offset':0,"
-		 "'quic_server_id_length':1}"},
-		{PAYLOAD("payload_offset: 0, payload_length: 1"),
-		 "{'key':'payload','payload_offset':0,'payload_length':1}"},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-		struct policy *policy = parse(keys[i].text);
-		json_t *tree = config_to_json(policy);
-		json_t *service = json_array_get(json_object_get(tree, "services"), 0);
-		json_t *client = json_object_get(service, "client");
-		char *dump = client ? json_dumps(client, JSON_COMPACT) : NULL;
-
-		for (char *c = dump; c && *c; c++)
-			if (*c == '"')
-				*c = '\'';
-		if (keys[i].client)
-			assert_string_equal(dump, keys[i].client);
-		else
-			assert_null(client);
-		assert_null(json_object_get(service, "affinity"));
-		free(dump);
-		json_decref(tree);
-		policy_free(policy);
-	}
-}
-
-/* Many look like numbers of some YAML; leading zeros count. */
-static void server_ids_survive_as_bytes(void **state)
-{
-	static const struct {
-		const char *text, *rendered;
-		uint64_t value;
-	} ids[] = {
-		{"00", "00", 0},
-		{"07", "07", 7},
-		{"10", "10", 0x10},
-		{"1e10", "1e10", 0x1e10},
-		{"0b10", "0b10", 0x0b10},
-		{"'0102'", "0102", 0x0102},
-		{"000001", "000001", 1},
-		{"DEADBEEF", "deadbeef", 0xdeadbeef},
-		{"8000000000000000", "8000000000000000", 1ULL << 63},
-		{"fFfFfFfFfFfFfFfF", "ffffffffffffffff", ~0ULL},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
-		unsigned int length = strlen(ids[i].rendered) / 2;
-		const struct backend *backend;
-		struct policy *policy;
-		char *text, *yaml, *line;
-
-		assert_true(asprintf(&text,
-				     UDP_SERVICE CLIENT("key: quic, quic_cid_length: 20, "
-							"quic_server_id_length: %u")
-					     SERVER_IDS("%s", "%.*s"),
-				     length, ids[i].text, 2 * length, "5555555555555555") > 0);
-		policy = parse(text);
-		backend = &policy->services[0].cohorts[0].backends[0];
-		assert_true(backend->has_server_id);
-		assert_int_equal(backend->server_id_length, length);
-		assert_true(backend->server_id == ids[i].value);
-		yaml = config_to_yaml(policy);
-		line = strstr(yaml, "server_id: ") + strlen("server_id: ");
-		line += *line == '"'; /* quotes where a number could be seen in it */
-		assert_memory_equal(line, ids[i].rendered, 2 * length);
-		assert_round_trip(policy);
-		free(yaml);
-		policy_free(policy);
-		free(text);
-	}
-}
-
-static void another_service_may_have_the_same_server_id(void **state)
-{
-	struct policy *policy =
-		parse(QUIC("quic_cid_length: 8", "0001",
-			   "0002") "- name: web\n"
-				   "  vips: [ 192.0.2.11:443/udp ]\n"
-				   "  steer: l2\n" CLIENT("key: quic, quic_cid_length: 8")
-					   SERVER_IDS("0001", "0002"));
-
-	(void)state;
-	assert_int_equal(policy->services_count, 2);
-	policy_free(policy);
-}
-
-static void a_drain_that_is_its_default_in_other_words_is_left_out(void **state)
-{
-	struct policy *policy =
-		parse(SERVICE COHORTS
-		      "  affinity: { drain: 60m, udp_drain: 30000ms, on_rollback: cut }\n");
-	struct policy *same = parse(SERVICE COHORTS);
-	json_t *tree = config_to_json(policy), *same_tree = config_to_json(same);
-
-	(void)state;
-	assert_true(json_equal(tree, same_tree));
-	json_decref(tree);
-	json_decref(same_tree);
-	policy_free(policy);
-	policy_free(same);
 }
 
 static void slots_are_shared_out_and_follow_one_another(void **state)
@@ -896,12 +611,6 @@ int main(void)
 		cmocka_unit_test(the_smallest_file_is_the_empty_policy),
 		cmocka_unit_test(keys_left_out_have_the_contracts_defaults),
 		cmocka_unit_test(every_key_reaches_the_policy),
-		cmocka_unit_test(the_ends_of_every_range_belong_to_it),
-		cmocka_unit_test(where_quic_server_ids_stand_has_a_default),
-		cmocka_unit_test(only_the_keys_of_the_client_key_are_rendered),
-		cmocka_unit_test(server_ids_survive_as_bytes),
-		cmocka_unit_test(another_service_may_have_the_same_server_id),
-		cmocka_unit_test(a_drain_that_is_its_default_in_other_words_is_left_out),
 		cmocka_unit_test(slots_are_shared_out_and_follow_one_another),
 		cmocka_unit_test(text_that_looks_like_something_else_survives),
 		cmocka_unit_test(aliases_repeat_values),

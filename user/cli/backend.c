@@ -16,17 +16,15 @@ struct lister {
 static const struct backend_line *
 line_of(const struct control *control, const struct service *service, const struct backend *backend)
 {
-	const struct live_service *live = live_service_of(&control->live, service->name);
-	const struct view *view;
+	const struct view *view = control_view(control, service->name);
 	char address[ADDRESS_TEXT_SIZE];
 	uint32_t number;
 
-	if (!control->datapath || !control->store || !live)
+	if (!view || !control->store)
 		return NULL;
-	view = datapath_view(control->datapath, live->slot);
 	address_format(&backend->address, address);
-	if (!view || store_find_number(control->store, NUMBER_BACKEND, service->name, address,
-				       &number, NULL))
+	if (store_find_number(control->store, NUMBER_BACKEND, service->name, address, &number,
+			      NULL))
 		return NULL;
 	return number < view->backends_count ? datapath_backend(control->datapath, view, number)
 					     : NULL;

@@ -79,15 +79,6 @@ static int store_wish(struct change *change)
 			 json_pack("{s:s}", key, wish_name(change->after)));
 }
 
-static int finish(struct change *change)
-{
-	int error = control_reload_live(change->control);
-
-	if (!error)
-		error = control_touch(change->control, change->service->name);
-	return error ? error : control_publish(change->control);
-}
-
 /* Has the cohort a backend with nothing of @health (enum backend_health)? */
 static bool has_backend_without(const struct change *change, uint8_t health)
 {
@@ -156,7 +147,7 @@ int command_backend_set(struct cli *cli)
 	if (!error)
 		error = store_wish(&change);
 	if (!error)
-		error = finish(&change);
+		error = control_publish_service(change.control, change.service->name);
 	if (!error) {
 		warn_of_nobody(&change);
 		print_set(&change);

@@ -52,15 +52,6 @@ static int begin(struct change *change)
 	return 0;
 }
 
-static int finish(struct change *change)
-{
-	int error = control_reload_live(change->control);
-
-	if (!error)
-		error = control_touch(change->control, change->service->name);
-	return error ? error : control_publish(change->control);
-}
-
 /* Drops every pin of the client that still holds, and says the last one's cohort in @cohort. */
 static int drop_pins(struct change *change, char cohort[NAME_SIZE])
 {
@@ -179,7 +170,7 @@ int command_client_pin(struct cli *cli)
 	if (!error)
 		error = store_pin(&change, cohort, milliseconds, &expires_ns);
 	if (!error)
-		error = finish(&change);
+		error = control_publish_service(change.control, change.service->name);
 	if (!error) {
 		warn_of_nothing(&change, cohort);
 		print_pin(&change, change.service->cohorts[cohort].name, expires_ns);
@@ -214,7 +205,7 @@ int command_client_unpin(struct cli *cli)
 	if (!error)
 		error = drop_pinned(&change, before);
 	if (!error)
-		error = finish(&change);
+		error = control_publish_service(change.control, change.service->name);
 	if (!error) {
 		cli_say(cli, "%s: %s is no longer pinned to %s", change.service->name,
 			change.client_text, before);

@@ -30,14 +30,12 @@ static bool is_cut(const struct change *change)
 
 static int finish(struct change *change)
 {
-	int error = control_reload_live(change->control);
+	int error = 0;
 
-	if (!error && is_cut(change))
+	if (is_cut(change))
 		error = control_cut(change->control, change->service->name, change->rule,
 				    change->cohort);
-	if (!error)
-		error = control_touch(change->control, change->service->name);
-	return error ? error : control_publish(change->control);
+	return error ? error : control_publish_service(change->control, change->service->name);
 }
 
 static const char *object_of(const struct change *change, char object[3 * NAME_SIZE])

@@ -78,30 +78,19 @@ static json_t *service_to_json(const struct control *control, const struct servi
 			 "rules", rules);
 }
 
-/* As in the file, "" where there is none. */
-static const char *server_id_format(const struct backend *backend, char out[TEXT_VALUE_SIZE])
-{
-	*out = 0;
-	if (backend->has_server_id)
-		snprintf(out, TEXT_VALUE_SIZE, "%0*" PRIx64, 2 * backend->server_id_length,
-			 backend->server_id);
-	return out;
-}
-
 static json_t *backends_to_json(const struct cohort *cohort)
 {
-	char address[ADDRESS_TEXT_SIZE], id[TEXT_VALUE_SIZE];
+	char address[ADDRESS_TEXT_SIZE], id[SERVER_ID_TEXT_SIZE];
 	json_t *backends = json_array();
 
 	for (size_t i = 0; i < cohort->backends_count; i++) {
 		const struct backend *backend = &cohort->backends[i];
 
-		server_id_format(backend, id);
 		json_array_append_new(backends,
 				      json_pack("{s:s, s:i, s:o}", "backend",
 						address_format(&backend->address, address),
 						"weight", backend->weight, "server_id",
-						json_text(*id ? id : NULL)));
+						json_text(server_id_format(backend, id))));
 	}
 	return backends;
 }
@@ -220,7 +209,7 @@ static void say_list(const struct cli *cli, const struct control *control)
 static void say_cohorts(const struct service *service)
 {
 	char text[ADDRESS_TEXT_SIZE], slot[TEXT_VALUE_SIZE], start[TEXT_VALUE_SIZE];
-	char id[TEXT_VALUE_SIZE];
+	char buffer[SERVER_ID_TEXT_SIZE];
 
 	for (size_t i = 0; i < service->cohorts_count; i++) {
 		const struct cohort *cohort = &service->cohorts[i];
@@ -236,11 +225,11 @@ static void say_cohorts(const struct service *service)
 		putchar('\n');
 		for (size_t j = 0; j < cohort->backends_count; j++) {
 			const struct backend *backend = &cohort->backends[j];
+			const char *id = server_id_format(backend, buffer);
 
-			server_id_format(backend, id);
 			printf("  backend %s, weight %u%s%s\n",
 			       address_format(&backend->address, text), backend->weight,
-			       *id ? ", server id " : "", id);
+			       id ? ", server id " : "", id ? id : "");
 		}
 	}
 }

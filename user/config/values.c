@@ -587,13 +587,11 @@ static int parse_server_id(const struct key *key, const struct scalar *scalar, v
 
 static json_t *render_server_id(const struct key *key, const void *target)
 {
-	const struct backend *backend = target;
+	char text[SERVER_ID_TEXT_SIZE];
+	const char *id = server_id_format(target, text);
 
 	(void)key;
-	if (!backend->has_server_id)
-		return json_null();
-	return json_sprintf("%0*llx", 2 * backend->server_id_length,
-			    (unsigned long long)backend->server_id);
+	return id ? json_string(id) : json_null();
 }
 
 static void expected_server_id(const struct key *key, char *out, size_t size)

@@ -59,6 +59,13 @@ static int load_all(struct control *control)
 	return open_datapath(control);
 }
 
+const struct view *control_view(const struct control *control, const char *service)
+{
+	const struct live_service *live = live_service_of(&control->live, service);
+
+	return control->datapath && live ? datapath_view(control->datapath, live->slot) : NULL;
+}
+
 int control_reload_live(struct control *control)
 {
 	live_release(&control->live);

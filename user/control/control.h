@@ -58,6 +58,9 @@ int control_reload_live(struct control *control);
 /* Makes @policy the desired state in memory; takes it over. */
 void control_set_policy(struct control *control, struct policy *policy);
 
+/* What packets see of the service; NULL: nothing is loaded, or shown. */
+const struct view *control_view(const struct control *control, const char *service);
+
 /* ---- publish.c, cuts.c ---- */
 
 /* control_publish() compiles the services that were touched, or are behind. NULL: all. */
@@ -81,6 +84,8 @@ int control_load(struct control *control);
  * loaded maps it only commits.
  */
 int control_publish(struct control *control);
+/* The same of what the store says by now of this one. */
+int control_publish_service(struct control *control, const char *service);
 
 /* ---- effective.c ---- */
 

@@ -39,6 +39,4 @@ int cuts_note(struct control *control, const struct service *service, uint64_t e
 /* ... and whoever finds that epoch not shown has them again. */
 int cuts_resume(struct control *control, const struct service *service, uint64_t epoch);
 
-uint64_t monotonic_now(void); /* CLOCK_MONOTONIC, ns */
-
 #endif

@@ -7,15 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-uint64_t monotonic_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
 
 /* The pins of a service that still hold, as the kernel takes them. malloc()ed. */
 static struct pin *pins_of(const struct control *control, const struct service *service,
@@ -41,7 +32,7 @@ static struct pin *pins_of(const struct control *control, const struct service *
 		pins[(*count)++] = (struct pin){
 			.client = prefix_shorten(&live->client, service->prefix4, service->prefix6),
 			.cohort = cohort,
-			.expires = live->expires_ns ? monotonic_now() + (live->expires_ns - now)
+			.expires = live->expires_ns ? monotonic_now_ns() + (live->expires_ns - now)
 						    : PIN_FOREVER,
 			.until = live->expires_ns,
 		};

@@ -135,7 +135,7 @@ static struct transition_plan plan_of(const struct control *control,
 	struct transition_plan plan = {
 		.now = publication_now(publication),
 		.hz = jiffies_hz(),
-		.monotonic_ns = monotonic_now(),
+		.monotonic_ns = monotonic_now_ns(),
 		.drain_ms = service->affinity.drain_ms,
 		.udp_drain_ms = service->affinity.udp_drain_ms,
 	};
@@ -240,6 +240,47 @@ static bool remembers(const struct view_image *image)
 	return false;
 }
 
+/* The service's place and epoch in the store, which it gets where it is new. */
+static int add_service(struct control *control, const struct service *service,
+		       struct live_service *live)
+{
+	int error = store_add_service(control->store, service->name, service_limit(control),
+				      slot_is_busy, control, live, control->errors);
+
+	if (!error && control->datapath && live->slot >= service_limit(control))
+		error = errors_add_code(control->errors, ENOSPC, service->name,
+					"raise `limits.services` and make the maps anew",
+					"its place, %u, is beyond what the maps have room for",
+					live->slot);
+	if (!error && !live->epoch)
+		error = numbers_begin(control, live->slot);
+	return error;
+}
+
+/* Another image, or a cut, is another epoch. */
+static int begin_epoch(struct control *control, const struct service *service, uint64_t content,
+		       struct live_service *live)
+{
+	bool is_behind = control->datapath && !is_shown(control, live), is_new;
+	int error = is_behind ? cuts_resume(control, service, live->epoch) : 0;
+
+	if (error)
+		return error;
+	is_new = !live->epoch || content != live->digest || is_cut(control, service->name);
+	if (is_new) {
+		live->epoch++;
+		live->digest = content;
+		error = store_set_epoch(control->store, service->name, live->epoch, content,
+					control->errors);
+	}
+	if (!error && is_cut(control, service->name))
+		error = cuts_note(control, service, live->epoch);
+	/* A boot made the counters anew as well: what was noted of them is no longer so. */
+	if (!error && (is_new || is_behind))
+		error = baseline_record(control, service);
+	return error;
+}
+
 /* *@settled: no name of an earlier epoch is in use any more. */
 static int publish_service(struct control *control, struct publication *publication,
 			   struct next_hops *next_hops, const struct service *service,
@@ -249,53 +290,25 @@ static int publish_service(struct control *control, struct publication *publicat
 	struct service_input input = {0};
 	struct view_image image = {0};
 	size_t published = control->published;
-	bool is_new, is_behind;
-	int error;
+	uint64_t before;
+	int error = add_service(control, service, &live);
 
-	error = store_add_service(control->store, service->name, service_limit(control),
-				  slot_is_busy, control, &live, control->errors);
-	if (!error && control->datapath && live.slot >= service_limit(control))
-		error = errors_add_code(control->errors, ENOSPC, service->name,
-					"raise `limits.services` and make the maps anew",
-					"its place, %u, is beyond what the maps have room for",
-					live.slot);
-	if (error)
-		return error;
-	if (!live.epoch)
-		error = numbers_begin(control, live.slot);
 	if (error)
 		return error;
 	if (!control_is_touched(control, service->name) &&
 	    (!control->datapath || is_shown(control, &live)))
 		return 0;
+	before = live.epoch;
 	error = service_input_make(control, service, &input);
 	if (!error)
 		error = compile_view(&input.input, &image);
-	if (error)
-		goto out;
-	if (control->datapath && !is_shown(control, &live))
-		error = cuts_resume(control, service, live.epoch);
-	if (error)
-		goto out;
-	is_new = !live.epoch || image.content != live.digest || is_cut(control, service->name);
-	if (is_new) {
-		live.epoch++;
-		live.digest = image.content;
-		error = store_set_epoch(control->store, service->name, live.epoch, image.content,
-					control->errors);
-	}
-	if (!error && is_cut(control, service->name))
-		error = cuts_note(control, service, live.epoch);
-	is_behind = control->datapath && !is_shown(control, &live);
-	/* A boot made the counters anew as well: what was noted of them is no longer so. */
-	if (!error && (is_new || is_behind))
-		error = baseline_record(control, service);
+	if (!error)
+		error = begin_epoch(control, service, image.content, &live);
 	if (!error && control->datapath)
 		error = bring_up(control, publication, next_hops, &input.input, &image, &live);
 	/* Of an image that was not folded it cannot be told what packets still use. */
-	*settled =
-		control->datapath ? control->published > published && !remembers(&image) : is_new;
-out:
+	*settled = control->datapath ? control->published > published && !remembers(&image)
+				     : live.epoch > before;
 	view_image_release(&image);
 	service_input_release(&input);
 	return error;
@@ -471,4 +484,13 @@ int control_publish(struct control *control)
 	next_hops_close(next_hops);
 	publication_end(publication);
 	return error;
+}
+
+int control_publish_service(struct control *control, const char *service)
+{
+	int error = control_reload_live(control);
+
+	if (!error)
+		error = control_touch(control, service);
+	return error ? error : control_publish(control);
 }

@@ -129,11 +129,9 @@ static int touch_ended_eras(struct control *control)
 	size_t i;
 	int error = 0;
 
-	for (i = 0; control->datapath && i < control->policy->services_count && !error; i++) {
+	for (i = 0; i < control->policy->services_count && !error; i++) {
 		const char *name = control->policy->services[i].name;
-		const struct live_service *live = live_service_of(&control->live, name);
-		const struct view *view =
-			live ? datapath_view(control->datapath, live->slot) : NULL;
+		const struct view *view = control_view(control, name);
 
 		if (!view || !(view->flags & VIEW_TRANSITION))
 			continue;

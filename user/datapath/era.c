@@ -7,46 +7,34 @@
  */
 #include "datapath/publish_internal.h"
 
+#include "util/text.h"
+
 #include <errno.h>
-#include <time.h>
 #include <unistd.h>
 
 #define ENDS_ANYHOW_MS 20 /* too little time left for a store that is in time for sure */
 #define WAIT_MS	       2
 
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
-
 int clock_begin(struct publication *publication, struct errors *errors)
 {
 	publication->hz = jiffies_hz();
-	publication->began_ns = monotonic_ns();
+	publication->began_ns = monotonic_now_ns();
 	return datapath_jiffies(publication->datapath, &publication->began, errors);
 }
 
 /* At most a jiffy behind the kernel's clock. */
 uint64_t publication_now(const struct publication *publication)
 {
-	uint64_t elapsed = (monotonic_ns() - publication->began_ns) / 1000000;
+	uint64_t elapsed = (monotonic_now_ns() - publication->began_ns) / 1000000;
 
 	return publication->began + elapsed * publication->hz / 1000;
-}
-
-static uint64_t jiffies_of(const struct publication *publication, uint64_t milliseconds)
-{
-	return (milliseconds * publication->hz + 999) / 1000;
 }
 
 void era_settle(const struct publication *publication, uint32_t slot)
 {
 	struct view *view = (struct view *)datapath_view(publication->datapath, slot);
-	uint64_t margin = jiffies_of(publication, ERA_MARGIN_MS) + 2;
-	uint64_t soon = jiffies_of(publication, ENDS_ANYHOW_MS) + 2, now;
+	uint64_t margin = jiffies_of_ms(ERA_MARGIN_MS, publication->hz) + 2;
+	uint64_t soon = jiffies_of_ms(ENDS_ANYHOW_MS, publication->hz) + 2, now;
 
 	while (view && (view->flags & VIEW_TRANSITION)) {
 		now = publication_now(publication);

@@ -13,7 +13,7 @@
 
 #define COMMIT_MS 200
 
-static int add_store(struct publication *publication, void *to, uint64_t value, uint8_t size)
+static int add_store(struct publication *publication, void *to, uint32_t value, uint8_t size)
 {
 	struct staged_store *grown;
 
@@ -31,7 +31,7 @@ static int add_store(struct publication *publication, void *to, uint64_t value, 
 
 static uint64_t end_after(const struct transition_plan *plan, uint64_t milliseconds)
 {
-	return plan->now + (milliseconds * plan->hz + 999) / 1000;
+	return plan->now + jiffies_of_ms(milliseconds, plan->hz);
 }
 
 /*

@@ -224,9 +224,7 @@ static void publication_store_all(const struct publication *publication)
 	for (i = 0; i < publication->stores_count; i++) {
 		const struct staged_store *store = &publication->stores[i];
 
-		if (store->size == 8)
-			__atomic_store_n((uint64_t *)store->to, store->value, __ATOMIC_RELEASE);
-		else if (store->size == 4)
+		if (store->size == sizeof(uint32_t))
 			__atomic_store_n((uint32_t *)store->to, store->value, __ATOMIC_RELEASE);
 		else
 			__atomic_store_n((uint8_t *)store->to, store->value, __ATOMIC_RELEASE);

@@ -31,10 +31,10 @@ struct staged_view {
 	uint64_t folded; /* jiffies from which its era's ends are counted; 0: it has none */
 };
 
-/* One store to a shown view, of 1, 4 or 8 bytes. */
+/* One store to a shown view, of 1 or 4 bytes. */
 struct staged_store {
 	void *to;
-	uint64_t value;
+	uint32_t value;
 	uint8_t size;
 };
 

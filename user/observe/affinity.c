@@ -5,14 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static const struct view *view_of(const struct control *control,
-				  const struct service_snapshot *service)
-{
-	if (!control->datapath || !service->live)
-		return NULL;
-	return datapath_view(control->datapath, service->live->slot);
-}
-
 /* Packets write them meanwhile. */
 static uint64_t count_entries(const struct datapath *datapath, const struct view *view)
 {
@@ -66,7 +58,8 @@ int affinity_read(const struct control *control, const struct snapshot *snapshot
 	if (!*out)
 		return -ENOMEM;
 	for (i = 0; i < snapshot->services_count; i++) {
-		const struct view *view = view_of(control, &snapshot->services[i]);
+		const struct view *view =
+			control_view(control, snapshot->services[i].service->name);
 
 		if (!view)
 			continue;

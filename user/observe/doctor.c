@@ -237,9 +237,7 @@ static void examine_next_hops(struct findings *findings, struct control *control
 
 	for (s = 0; s < control->policy->services_count; s++) {
 		const struct service *service = &control->policy->services[s];
-		const struct live_service *live = live_service_of(&control->live, service->name);
-		const struct view *view =
-			live ? datapath_view(control->datapath, live->slot) : NULL;
+		const struct view *view = control_view(control, service->name);
 
 		for (c = 0; view && c < service->cohorts_count; c++)
 			for (b = 0; b < service->cohorts[c].backends_count; b++) {

@@ -9,6 +9,7 @@
 #include "util/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,6 +89,15 @@ struct service *policy_service(const struct policy *policy, const char *name)
 		if (!strcmp(policy->services[i].name, name))
 			return &policy->services[i];
 	return NULL;
+}
+
+const char *server_id_format(const struct backend *backend, char out[SERVER_ID_TEXT_SIZE])
+{
+	if (!backend->has_server_id)
+		return NULL;
+	snprintf(out, SERVER_ID_TEXT_SIZE, "%0*" PRIx64, 2 * backend->server_id_length,
+		 backend->server_id);
+	return out;
 }
 
 int service_cohort(const struct service *service, const char *name)

@@ -44,6 +44,8 @@ struct backend {
 	uint64_t server_id;	  /* of client key quic: its bytes, the first one the highest */
 };
 
+#define SERVER_ID_TEXT_SIZE 17
+
 /* What a service with client key `quic` or `payload` reads of a datagram. */
 struct client_id {
 	uint8_t quic_cid_length;       /* of the connection ids that servers issue, 1 to 20 */
@@ -124,6 +126,8 @@ int vip_parse(const char *text, struct vip *out);
 const char *vip_format(const struct vip *vip, char out[ADDRESS_TEXT_SIZE]); /* returns @out */
 
 struct service *policy_service(const struct policy *policy, const char *name);
+/* Its bytes in hex, as in the file; NULL where it has none. */
+const char *server_id_format(const struct backend *backend, char out[SERVER_ID_TEXT_SIZE]);
 int service_cohort(const struct service *service, const char *name); /* its index, or -ENOENT */
 int service_rule(const struct service *service, const char *name);
 struct rule *service_default_rule(const struct service *service);

@@ -21,11 +21,6 @@ struct fold {
 	bool pending; /* it is over, but not for clients whose pin ended by itself, or will */
 };
 
-static uint64_t jiffies_of(const struct transition_plan *plan, uint64_t milliseconds)
-{
-	return (milliseconds * plan->hz + 999) / 1000;
-}
-
 static uint64_t latest(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
@@ -135,25 +130,19 @@ static uint8_t shown_pin(const struct fold *fold, const struct pin_range *range)
 
 /* ---- does anything that decides change? ---- */
 
-static bool masks_differ(const struct view *a, const struct view *b)
-{
-	return a->mask4 != b->mask4 || a->prefix6 != b->prefix6;
-}
-
 /* Have clients another place in the hash space? */
 static bool hashes_differ(const struct view *a, const struct view *b)
 {
-	return a->salt64 != b->salt64 || masks_differ(a, b) ||
+	return a->salt64 != b->salt64 || a->mask4 != b->mask4 || a->prefix6 != b->prefix6 ||
 	       ((a->flags ^ b->flags) & VIEW_KEY_FLAGS & ~VIEW_BALANCE_CLIENT) ||
 	       memcmp(&a->payload, &b->payload, sizeof(a->payload));
 }
 
 static bool heads_differ(const struct view *a, const struct view *b)
 {
-	return a->salt64 != b->salt64 || a->holdout != b->holdout || masks_differ(a, b) ||
-	       ((a->flags ^ b->flags) & VIEW_KEY_FLAGS) || a->cohorts != b->cohorts ||
-	       memcmp(a->lanes, b->lanes, sizeof(a->lanes)) ||
-	       memcmp(&a->payload, &b->payload, sizeof(a->payload));
+	return hashes_differ(a, b) || a->holdout != b->holdout ||
+	       ((a->flags ^ b->flags) & VIEW_BALANCE_CLIENT) || a->cohorts != b->cohorts ||
+	       memcmp(a->lanes, b->lanes, sizeof(a->lanes));
 }
 
 static bool rules_differ(const struct fold *fold)
@@ -202,39 +191,61 @@ static bool same_kind(const struct pin_range *a, const struct pin_range *b)
 	       a->expires == b->expires;
 }
 
-/* The ranges of both, cut where either is cut; returns how many. *@differ: the shown pins say
- * otherwise. */
-static size_t merge_pins(const struct fold *fold, struct pin_range *out, bool *differ)
+/* Through the ranges of both, cut where either is cut. */
+struct pin_walk {
+	struct pin_cursor shown, wanted;
+	const struct pin_range *position; /* where the range begins */
+};
+
+static struct pin_walk begin_walk(const struct fold *fold)
 {
-	const struct view *shown_view = fold->shown->view;
-	struct pin_cursor shown = {fold->shown->pins, fold->shown->pins + shown_view->pins_count,
-				   &nobody};
-	struct pin_cursor wanted = {fold->image->pins,
-				    fold->image->pins + fold->image->view.pins_count, &nobody};
-	size_t count = 0;
+	const struct pin_range *shown = fold->shown->pins, *wanted = fold->image->pins;
 
-	while (shown.next < shown.end || wanted.next < wanted.end) {
-		const struct pin_range *position = wanted.next;
-		struct pin_range range;
-		uint8_t before;
+	return (struct pin_walk){
+		.shown = {shown, shown + fold->shown->view->pins_count, &nobody},
+		.wanted = {wanted, wanted + fold->image->view.pins_count, &nobody},
+	};
+}
 
-		if (wanted.next == wanted.end ||
-		    (shown.next < shown.end && compare_positions(shown.next, wanted.next) < 0))
-			position = shown.next;
-		range = (struct pin_range){.high = position->high, .low = position->low};
-		step_to(&shown, position);
-		step_to(&wanted, position);
-		before = shown_pin(fold, shown.at);
-		*differ |= before != wanted.at->cohort;
-		range.expires = wanted.at->expires;
-		range.cohort = wanted.at->cohort;
-		range.origin = fold->open ? shown.at->origin : before;
-		range.changed = (goes_on(fold) && shown.at->changed) || before != range.cohort ||
-				range.expires != PIN_FOREVER || shown.at->expires != PIN_FOREVER;
-		if (!count || !same_kind(&out[count - 1], &range))
-			out[count++] = range;
-	}
-	return count;
+static bool step(struct pin_walk *walk)
+{
+	const struct pin_range *shown = walk->shown.next, *wanted = walk->wanted.next;
+	bool has_shown = shown < walk->shown.end, has_wanted = wanted < walk->wanted.end;
+
+	if (!has_shown && !has_wanted)
+		return false;
+	walk->position = wanted;
+	if (!has_wanted || (has_shown && compare_positions(shown, wanted) < 0))
+		walk->position = shown;
+	step_to(&walk->shown, walk->position);
+	step_to(&walk->wanted, walk->position);
+	return true;
+}
+
+static bool pins_differ(const struct fold *fold)
+{
+	struct pin_walk walk = begin_walk(fold);
+
+	while (step(&walk))
+		if (shown_pin(fold, walk.shown.at) != walk.wanted.at->cohort)
+			return true;
+	return false;
+}
+
+static struct pin_range merged_pin(const struct fold *fold, const struct pin_walk *walk)
+{
+	const struct pin_range *shown = walk->shown.at, *wanted = walk->wanted.at;
+	uint8_t before = shown_pin(fold, shown);
+
+	return (struct pin_range){
+		.high = walk->position->high,
+		.low = walk->position->low,
+		.expires = wanted->expires,
+		.cohort = wanted->cohort,
+		.origin = fold->open ? shown->origin : before,
+		.changed = (goes_on(fold) && shown->changed) || before != wanted->cohort ||
+			   wanted->expires != PIN_FOREVER || shown->expires != PIN_FOREVER,
+	};
 }
 
 static uint64_t pins_end(const struct fold *fold, const struct pin_range *ranges, size_t count)
@@ -246,43 +257,28 @@ static uint64_t pins_end(const struct fold *fold, const struct pin_range *ranges
 	for (i = 0; i < count; i++)
 		if (ranges[i].expires != PIN_FOREVER && ranges[i].expires > plan->monotonic_ns)
 			end = latest(end, plan->now +
-						  jiffies_of(plan, (ranges[i].expires -
-								    plan->monotonic_ns) /
-									   1000000) +
-						  jiffies_of(plan, plan->drain_ms));
+						  jiffies_of_ms(
+							  (ranges[i].expires - plan->monotonic_ns) /
+								  1000000,
+							  plan->hz) +
+						  jiffies_of_ms(plan->drain_ms, plan->hz));
 	return end;
-}
-
-/* malloc()ed, with at least one element. */
-static struct pin_range *merged_pins(const struct fold *fold, size_t *count, bool *differ)
-{
-	struct pin_range *ranges = calloc(
-		fold->image->view.pins_count + fold->shown->view->pins_count + 1, sizeof(*ranges));
-
-	*differ = false;
-	if (ranges)
-		*count = merge_pins(fold, ranges, differ);
-	return ranges;
-}
-
-static int pins_differ(const struct fold *fold, bool *differ)
-{
-	size_t count;
-	struct pin_range *ranges = merged_pins(fold, &count, differ);
-
-	free(ranges);
-	return ranges ? 0 : -ENOMEM;
 }
 
 static int fold_pins(const struct fold *fold)
 {
 	struct view *view = &fold->image->view;
-	size_t count;
-	bool differ;
-	struct pin_range *ranges = merged_pins(fold, &count, &differ);
+	struct pin_walk walk = begin_walk(fold);
+	struct pin_range *ranges =
+		calloc(view->pins_count + fold->shown->view->pins_count + 1, sizeof(*ranges));
+	size_t count = 0;
 
 	if (!ranges)
 		return -ENOMEM;
+	while (step(&walk)) {
+		ranges[count] = merged_pin(fold, &walk);
+		count += !count || !same_kind(&ranges[count - 1], &ranges[count]);
+	}
 	view->pins_end = pins_end(fold, ranges, count);
 	if (count == 1 && same_kind(ranges, &nobody))
 		count = 0;
@@ -785,9 +781,9 @@ static int fold_all(struct fold *fold, bool changed)
 	view->pins_cut = plan->cut_all ? generation : spared(view, view->pins_cut);
 	if (changed) {
 		view->era_ends =
-			latest(view->era_ends, plan->now + jiffies_of(plan, plan->drain_ms));
-		view->udp_ends =
-			latest(view->udp_ends, plan->now + jiffies_of(plan, plan->udp_drain_ms));
+			latest(view->era_ends, plan->now + jiffies_of_ms(plan->drain_ms, plan->hz));
+		view->udp_ends = latest(view->udp_ends,
+					plan->now + jiffies_of_ms(plan->udp_drain_ms, plan->hz));
 	}
 	mark_disputes(fold);
 	for (i = 0; i < fold->image->rules_count; i++)
@@ -826,19 +822,16 @@ int transition_fold(const struct shown_view *shown, const struct transition_plan
 		    struct view_image *image)
 {
 	struct fold fold = {.shown = shown, .plan = plan, .image = image};
-	bool changed, pins_changed;
+	bool changed;
 	uint64_t margin;
 	int error;
 
 	mark_unused(image);
 	if (!shown->view)
 		return 0;
-	margin = plan->now + jiffies_of(plan, ERA_MARGIN_MS);
-	error = pins_differ(&fold, &pins_changed);
-	if (error)
-		return error;
-	changed = pins_changed || heads_differ(&image->view, shown->view) || rules_differ(&fold) ||
-		  rings_differ(&fold) || ids_left(&fold) || has_cuts(plan);
+	margin = plan->now + jiffies_of_ms(ERA_MARGIN_MS, plan->hz);
+	changed = pins_differ(&fold) || heads_differ(&image->view, shown->view) ||
+		  rules_differ(&fold) || rings_differ(&fold) || ids_left(&fold) || has_cuts(plan);
 	/* Where only pins that end by themselves are left of an era, a change begins another. */
 	fold.open = era_is_open(shown->view, margin) ||
 		    (!changed && !era_is_over(shown->view, plan->now) &&

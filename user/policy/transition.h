@@ -36,6 +36,12 @@ struct transition_plan {
  */
 #define ERA_MARGIN_MS 1000
 
+/* At least so many; @hz a second. */
+static inline uint64_t jiffies_of_ms(uint64_t milliseconds, uint32_t hz)
+{
+	return (milliseconds * hz + 999) / 1000;
+}
+
 /* Is the era that the view speaks of still open? */
 bool era_is_open(const struct view *view, uint64_t now);
 /* Is it over for packets, so that a view without it may be shown? */

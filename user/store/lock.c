@@ -50,14 +50,6 @@ void share_with_group(const char *directory, int file)
 		return;
 }
 
-static uint64_t monotonic_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static int open_lock(const char *directory, const char *path, int *lock)
 {
 	int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
@@ -111,7 +103,7 @@ int state_lock_take(const char *directory, uint64_t wait_ms, const char *command
 		    struct errors *errors)
 {
 	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
-	uint64_t start = monotonic_ms();
+	uint64_t start = monotonic_now_ns() / 1000000;
 	char path[PATH_MAX], holder[HOLDER_SIZE];
 	int lock = -1, error;
 
@@ -127,7 +119,7 @@ int state_lock_take(const char *directory, uint64_t wait_ms, const char *command
 					"cannot lock it: %s", strerror(-error));
 			break;
 		}
-		if (monotonic_ms() - start >= wait_ms) {
+		if (monotonic_now_ns() / 1000000 - start >= wait_ms) {
 			error = busy_error(directory, wait_ms, lock, errors);
 			break;
 		}

@@ -388,12 +388,22 @@ const char *text_format_local_time(uint64_t ns, char out[TEXT_VALUE_SIZE])
 	return out;
 }
 
-uint64_t time_now_ns(void)
+static uint64_t now_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
+	clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
+}
+
+uint64_t time_now_ns(void)
+{
+	return now_ns(CLOCK_REALTIME);
+}
+
+uint64_t monotonic_now_ns(void)
+{
+	return now_ns(CLOCK_MONOTONIC);
 }
 
 /* Longer words are no slips of the finger. */

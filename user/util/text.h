@@ -38,7 +38,8 @@ const char *text_format_time(uint64_t ns, char out[TEXT_VALUE_SIZE]);
 /* Local time with offset, for terminals. */
 const char *text_format_local_time(uint64_t ns, char out[TEXT_VALUE_SIZE]);
 
-uint64_t time_now_ns(void); /* CLOCK_REALTIME */
+uint64_t time_now_ns(void);	 /* CLOCK_REALTIME */
+uint64_t monotonic_now_ns(void); /* CLOCK_MONOTONIC */
 
 /* Levenshtein neighbour of @text among @words (for "did you mean"), or NULL when none is close. */
 const char *text_nearest(const char *text, const char *const *words, size_t count);
