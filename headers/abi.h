@@ -26,6 +26,7 @@
 #define COHORTS_MAX  4
 #define CANARIES_MAX (COHORTS_MAX - 1)
 #define RULES_MAX    16
+#define SEGMENTS_MAX 64 /* of a box */
 #define LANES_MAX                                                                                  \
 	8 /* of a group of rule counters: a service's cohorts now, and those that it has just had  \
 	   */

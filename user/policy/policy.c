@@ -31,7 +31,11 @@ struct policy *policy_new(void)
 		.vips = 8192,
 		.backends = 65536,
 		.transition_flows = 131072,
+		.segment_clients = 1048576,
+		.segment_prefixes = 131072,
+		.observed_clients = 1048576,
 	};
+	policy->observe = (struct observe){.sample = 16, .window_ms = 7 * 86400000ULL};
 	return policy;
 }
 
@@ -44,6 +48,21 @@ static void service_release(struct service *service)
 	free(service->vips);
 	free(service->release);
 	free(service->salt);
+	free(service->group_by);
+}
+
+static void segment_release(struct segment *segment)
+{
+	free(segment->description);
+	free(segment->cidrs);
+	free(segment->file);
+	free(segment->where);
+	free(segment->bins.feature);
+	free(segment->bins.edges);
+	free(segment->bins.take);
+	free(segment->bins.where);
+	free(segment->model.class_name);
+	free(segment->sample.where);
 }
 
 void policy_free(struct policy *policy)
@@ -52,9 +71,12 @@ void policy_free(struct policy *policy)
 		return;
 	for (size_t i = 0; i < policy->services_count; i++)
 		service_release(&policy->services[i]);
+	for (size_t i = 0; i < policy->segments_count; i++)
+		segment_release(&policy->segments[i]);
 	for (size_t i = 0; i < policy->files_count; i++)
 		free(policy->files[i]);
 	free(policy->files);
+	free(policy->segments);
 	free(policy->services);
 	free(policy->interfaces);
 	free(policy->metrics_listen);
@@ -81,6 +103,14 @@ struct position policy_position(struct policy *policy, const struct position *wh
 		return (struct position){0};
 	kept.file = files[policy->files_count++];
 	return kept;
+}
+
+struct segment *policy_segment(const struct policy *policy, const char *name)
+{
+	for (size_t i = 0; i < policy->segments_count; i++)
+		if (!strcmp(policy->segments[i].name, name))
+			return &policy->segments[i];
+	return NULL;
 }
 
 struct service *policy_service(const struct policy *policy, const char *name)

@@ -20,6 +20,16 @@ enum client_key { CLIENT_KEY_SOURCE, CLIENT_KEY_FLOW, CLIENT_KEY_QUIC, CLIENT_KE
 enum balance { BALANCE_FLOW, BALANCE_CLIENT };
 enum on_rollback { ON_ROLLBACK_CUT, ON_ROLLBACK_DRAIN };
 
+/* Whose arithmetic puts clients into cohorts: our own, or, bit for bit, another split's. */
+enum split_hash { HASH_XDP_CANARY, HASH_NGINX, HASH_HAPROXY_CRC32, HASH_NFT_JHASH };
+
+struct hash_options {
+	uint32_t modulus;	    /* of haproxy-crc32 and nft-jhash, 1 to 65536 */
+	uint32_t seed;		    /* of nft-jhash */
+	uint8_t order[COHORTS_MAX]; /* indices of cohorts, in the order of the parts */
+	uint8_t order_count;	    /* 0: the file's order */
+};
+
 struct interface {
 	char name[16];
 	enum interface_mode mode;
@@ -72,6 +82,7 @@ struct cohort {
 
 struct rule {
 	char name[NAME_SIZE];
+	char segment[NAME_SIZE]; /* "": of the default rule */
 	bool is_default;
 	uint32_t base_ppm[COHORTS_MAX]; /* by cohort; [0], the control, is the rest to 100% */
 };
@@ -86,6 +97,9 @@ struct service {
 	char *salt; /* NULL: NAME/RELEASE */
 	enum client_key client_key;
 	uint8_t prefix4, prefix6;
+	char *group_by; /* column of the catalogue whose clients share a hash, or NULL */
+	enum split_hash hash;
+	struct hash_options hash_options;
 	struct client_id client_id;
 	uint32_t holdout_ppm;
 	enum balance balance;
@@ -102,6 +116,60 @@ struct service {
 struct limits {
 	uint32_t services, vips, backends;
 	uint32_t transition_flows; /* entries of the transition table, 8 bytes each */
+	uint32_t segment_clients, segment_prefixes; /* of all segments together */
+	uint32_t observed_clients;
+};
+
+/* ---- segments: named sets of clients ---- */
+
+enum segment_kind {
+	SEGMENT_CIDRS,
+	SEGMENT_FILE,
+	SEGMENT_WHERE,
+	SEGMENT_BINS,
+	SEGMENT_MODEL,
+	SEGMENT_SAMPLE,
+};
+
+/* How the values of a feature are cut into bins, as pandas does. */
+enum bin_method { BINS_CUT, BINS_QCUT, BINS_LOG, BINS_EDGES };
+
+struct segment_bins {
+	char *feature; /* a column of the catalogue, an observed feature, or a model's score */
+	enum bin_method method;
+	uint32_t count; /* of bins; with BINS_EDGES edges_count - 1 */
+	double *edges;	/* BINS_EDGES: ascending */
+	size_t edges_count;
+	uint32_t *take; /* the bins whose clients are members, the lowest is 0 */
+	size_t take_count;
+	char *where; /* the population; NULL: all with a value */
+};
+
+struct segment {
+	char name[NAME_SIZE];
+	struct position position; /* in the files */
+	char *description;
+	enum segment_kind kind;
+	struct prefix *cidrs;
+	size_t cidrs_count;
+	char *file;
+	char *where; /* SQL expression over the columns of a client's row */
+	struct segment_bins bins;
+	struct {
+		char name[NAME_SIZE];
+		char *class_name;
+	} model;
+	struct {
+		uint32_t count; /* exactly so many, the lowest hashes first */
+		char *where;	/* NULL: all */
+	} sample;
+	uint64_t refresh_ms; /* 0: never */
+};
+
+struct observe {
+	bool is_on;	 /* the file has the key */
+	uint32_t sample; /* packets: 1 in so many; SYNs are all counted */
+	uint64_t window_ms;
 };
 
 struct policy {
@@ -110,6 +178,9 @@ struct policy {
 	size_t interfaces_count;
 	char *metrics_listen; /* HOST:PORT, or NULL: off */
 	struct limits limits;
+	struct observe observe;
+	struct segment *segments; /* in the order of the file */
+	size_t segments_count;
 	struct service *services; /* in the order of the file */
 	size_t services_count;
 	char **files; /* names, for the positions */
@@ -125,6 +196,7 @@ struct position policy_position(struct policy *policy, const struct position *wh
 int vip_parse(const char *text, struct vip *out);
 const char *vip_format(const struct vip *vip, char out[ADDRESS_TEXT_SIZE]); /* returns @out */
 
+struct segment *policy_segment(const struct policy *policy, const char *name);
 struct service *policy_service(const struct policy *policy, const char *name);
 /* Its bytes in hex, as in the file; NULL where it has none. */
 const char *server_id_format(const struct backend *backend, char out[SERVER_ID_TEXT_SIZE]);

@@ -14,10 +14,9 @@
 #include <string.h>
 
 static const char *const kind_names[NUMBER_KINDS] = {
-	[NUMBER_RULE_GROUP] = "rule group",
-	[NUMBER_LANE] = "lane",
-	[NUMBER_BACKEND] = "backend",
-	[NUMBER_BACKEND_COUNTER] = "backend counter",
+	[NUMBER_RULE_GROUP] = "rule group", [NUMBER_LANE] = "lane",
+	[NUMBER_BACKEND] = "backend",	    [NUMBER_BACKEND_COUNTER] = "backend counter",
+	[NUMBER_SEGMENT] = "segment",
 };
 
 static const char *const full_hints[NUMBER_KINDS] = {
@@ -25,6 +24,7 @@ static const char *const full_hints[NUMBER_KINDS] = {
 	[NUMBER_LANE] = "apply once without the cohort that goes, then with the one that comes",
 	[NUMBER_BACKEND] = "remove backends of this service that are no longer used",
 	[NUMBER_BACKEND_COUNTER] = "raise limits.backends, or remove backends",
+	[NUMBER_SEGMENT] = "apply once without the segment that goes, then with the one that comes",
 };
 
 int lowest_free(struct store *store, sqlite3_stmt *statement, uint32_t from, uint32_t *out,

@@ -10,7 +10,7 @@
 
 #include <errno.h>
 
-#define SCHEMA_VERSION	  2
+#define SCHEMA_VERSION	  3
 #define TO_TEXT(value)	  #value
 #define TO_TEXT_OF(value) TO_TEXT(value)
 
@@ -99,6 +99,53 @@ static const char make_wishes[] =
 	"	actor TEXT NOT NULL,"
 	"	PRIMARY KEY (service, backend)"
 	") STRICT, WITHOUT ROWID;";
+/*
+ * Of version 3: the catalogue and what is computed from it. A client is the 16 bytes of its place in
+ * the 128-bit space (IPv4 at ::ffff:0:0/96) and its prefix length in that space, so that blobs sort
+ * as addresses do. The table clients gets a column, without a type, for each attribute. features
+ * are of the last complete window. Memberships and groupings are frozen: what was computed at
+ * time_ns of a definition; members are elements of struct member, sorted.
+ */
+static const char make_catalogue[] =
+	"CREATE TABLE clients (client BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID;"
+	"CREATE TABLE features ("
+	"	client BLOB NOT NULL PRIMARY KEY,"
+	"	packets INTEGER NOT NULL,"
+	"	bytes INTEGER NOT NULL,"
+	"	flows INTEGER NOT NULL,"
+	"	active_seconds INTEGER NOT NULL,"
+	"	flows_per_day REAL NOT NULL,"
+	"	bytes_per_flow REAL,"
+	"	mean_gap_seconds REAL,"
+	"	first_seen_age_seconds REAL NOT NULL,"
+	"	last_seen_age_seconds REAL NOT NULL,"
+	"	services INTEGER NOT NULL"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE models ("
+	"	name TEXT NOT NULL PRIMARY KEY,"
+	"	time_ns INTEGER NOT NULL,"
+	"	actor TEXT NOT NULL,"
+	"	json TEXT NOT NULL"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE memberships ("
+	"	segment TEXT NOT NULL PRIMARY KEY,"
+	"	version INTEGER NOT NULL,"
+	"	time_ns INTEGER NOT NULL,"
+	"	definition INTEGER NOT NULL,"
+	"	digest INTEGER NOT NULL,"
+	"	detail TEXT NOT NULL,"
+	"	count INTEGER NOT NULL,"
+	"	members BLOB NOT NULL"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE groupings ("
+	"	column_name TEXT NOT NULL PRIMARY KEY,"
+	"	version INTEGER NOT NULL,"
+	"	time_ns INTEGER NOT NULL,"
+	"	digest INTEGER NOT NULL,"
+	"	texts BLOB NOT NULL,"
+	"	count INTEGER NOT NULL,"
+	"	members BLOB NOT NULL"
+	") STRICT, WITHOUT ROWID;";
 static const char set_version[] =
 	"UPDATE schema_version SET version = " TO_TEXT_OF(SCHEMA_VERSION) ";";
 /* clang-format on */
@@ -157,6 +204,8 @@ int schema_create(struct store *store, struct errors *errors)
 		error = sql_execute(store, make_tables, "make the tables", errors);
 	if (!error)
 		error = sql_execute(store, make_wishes, "make the tables", errors);
+	if (!error)
+		error = sql_execute(store, make_catalogue, "make the tables", errors);
 	store->schema_version = SCHEMA_VERSION;
 	return error;
 }
@@ -169,6 +218,8 @@ int schema_migrate(struct store *store, struct errors *errors)
 		return 0;
 	if (store->schema_version < 2)
 		error = sql_execute(store, make_wishes, "bring the tables up to date", errors);
+	if (!error && store->schema_version < 3)
+		error = sql_execute(store, make_catalogue, "bring the tables up to date", errors);
 	if (!error)
 		error = sql_execute(store, set_version, "bring the tables up to date", errors);
 	store->schema_version = SCHEMA_VERSION;

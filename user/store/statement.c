@@ -90,6 +90,10 @@ static int bind_values(sqlite3_stmt *statement, const struct sql_value *values, 
 		if (values[i].type == SQL_TEXT)
 			result = sqlite3_bind_text(statement, place, values[i].text, -1,
 						   SQLITE_STATIC);
+		else if (values[i].type == SQL_BLOB)
+			result = sqlite3_bind_blob64(statement, place,
+						     values[i].blob ? values[i].blob : "",
+						     values[i].number, SQLITE_STATIC);
 		else
 			result = sqlite3_bind_int64(statement, place, (int64_t)values[i].number);
 	}
@@ -176,6 +180,20 @@ int sql_copy(struct store *store, sqlite3_stmt *statement, int column, char **ou
 		return 0;
 	*out = strdup(sql_text(statement, column));
 	return *out ? 0 : no_memory(store, errors);
+}
+
+int sql_copy_blob(struct store *store, sqlite3_stmt *statement, int column, void **out,
+		  size_t *size, struct errors *errors)
+{
+	const void *bytes = sqlite3_column_blob(statement, column);
+
+	*size = (size_t)sqlite3_column_bytes(statement, column);
+	*out = calloc(1, *size + 1);
+	if (!*out)
+		return no_memory(store, errors);
+	if (*size)
+		memcpy(*out, bytes, *size);
+	return 0;
 }
 
 void sql_fill(sqlite3_stmt *statement, int column, char *out, size_t size)

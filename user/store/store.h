@@ -13,6 +13,7 @@
 #define XDP_CANARY_STORE_H
 
 #include "abi.h"
+#include "segment/members.h"
 #include "util/address.h"
 #include "util/errors.h"
 
@@ -190,6 +191,7 @@ enum number_kind {
 	NUMBER_LANE,	/* scope SERVICE, name COHORT: its lane in those groups, below LANES_MAX */
 	NUMBER_BACKEND, /* scope SERVICE, name ADDRESS: the service's own backend number */
 	NUMBER_BACKEND_COUNTER, /* scope "", name SERVICE/ADDRESS */
+	NUMBER_SEGMENT,		/* scope "", name SEGMENT: its bit, below SEGMENTS_MAX */
 };
 
 /* *@is_new (may be NULL) tells that the number was given just now: its counters must be zeroed
@@ -213,6 +215,54 @@ int store_free_numbers(struct store *store, enum number_kind kind, const char *s
 int store_set_note(struct store *store, const char *key, const char *text, struct errors *errors);
 /* malloc()ed; -ENOENT without an error: there is none. */
 int store_note(struct store *store, const char *key, char **out, struct errors *errors);
+
+/* ---- memberships: who was in a segment when that was last computed ---- */
+
+struct membership {
+	char segment[NAME_SIZE];
+	uint64_t version;    /* 1, 2, ... of the segment, whatever its definition was */
+	uint64_t time_ns;    /* when it was computed */
+	uint64_t definition; /* digest of the definition that it was computed of */
+	uint64_t digest;     /* of the members */
+	char *detail;	     /* JSON object of its kind: edges of bins, ...; "{}": nothing */
+	size_t count;
+	struct member *members; /* sorted; NULL where only the head was asked for */
+};
+
+/* Replaces the segment's. Version and time are given here: *@version (may be NULL) is the new one.
+ */
+int store_set_membership(struct store *store, const struct membership *membership,
+			 uint64_t *version, struct errors *errors);
+/* -ENOENT without an error: never computed. @with_members: else the head alone. */
+int store_membership(struct store *store, const char *segment, bool with_members,
+		     struct membership *out, struct errors *errors);
+int store_drop_membership(struct store *store, const char *segment, struct errors *errors);
+void membership_release(struct membership *membership);
+
+/*
+ * The same of a column that services group by: of each client the index of its text. texts: the
+ * distinct ones, each ended by a zero, in the order of their indices.
+ */
+struct grouped_client {
+	struct member client;
+	uint32_t text;
+	uint32_t reserved;
+};
+
+struct grouping {
+	uint64_t version, time_ns, digest;
+	char *texts;
+	size_t texts_size, texts_count;
+	struct grouped_client *clients; /* sorted by client */
+	size_t count;
+};
+
+int store_set_grouping(struct store *store, const char *column, const struct grouping *grouping,
+		       struct errors *errors);
+int store_grouping(struct store *store, const char *column, struct grouping *out,
+		   struct errors *errors);
+int store_drop_grouping(struct store *store, const char *column, struct errors *errors);
+void grouping_release(struct grouping *grouping);
 
 /* ---- audit ---- */
 

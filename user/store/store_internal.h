@@ -11,7 +11,7 @@
 
 #include <sqlite3.h>
 
-#define NUMBER_KINDS (NUMBER_BACKEND_COUNTER + 1)
+#define NUMBER_KINDS (NUMBER_SEGMENT + 1)
 
 /* Where the search for a free number goes on: all below are taken. scope NULL: nowhere yet. */
 struct number_search {
@@ -54,13 +54,15 @@ int schema_migrate(struct store *store, struct errors *errors);
 /* ---- statement.c ---- */
 
 struct sql_value {
-	enum { SQL_TEXT, SQL_NUMBER } type;
+	enum { SQL_TEXT, SQL_NUMBER, SQL_BLOB } type;
 	const char *text; /* NULL is SQL's NULL; must live until the statement is at its end */
-	uint64_t number;
+	uint64_t number;  /* of a blob: its bytes */
+	const void *blob; /* must live until the statement is at its end */
 };
 
-#define TEXT(value)   ((struct sql_value){.type = SQL_TEXT, .text = (value)})
-#define NUMBER(value) ((struct sql_value){.type = SQL_NUMBER, .number = (value)})
+#define TEXT(value)	  ((struct sql_value){.type = SQL_TEXT, .text = (value)})
+#define BLOB(bytes, size) ((struct sql_value){.type = SQL_BLOB, .blob = (bytes), .number = (size)})
+#define NUMBER(value)	  ((struct sql_value){.type = SQL_NUMBER, .number = (value)})
 /* The two arguments @values and @count. */
 #define VALUES(...)                                                                                \
 	(const struct sql_value[]){__VA_ARGS__},                                                   \
@@ -90,6 +92,9 @@ const char *sql_text(sqlite3_stmt *statement, int column);
 /* malloc()ed; *@out is NULL for SQL's NULL. -ENOMEM with an error. */
 int sql_copy(struct store *store, sqlite3_stmt *statement, int column, char **out,
 	     struct errors *errors);
+/* malloc()ed, with a zero after its *@size bytes. -ENOMEM with an error. */
+int sql_copy_blob(struct store *store, sqlite3_stmt *statement, int column, void **out,
+		  size_t *size, struct errors *errors);
 /* Cut to @size, but never within a UTF-8 character. */
 void sql_fill(sqlite3_stmt *statement, int column, char *out, size_t size);
 
