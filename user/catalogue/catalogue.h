@@ -34,11 +34,22 @@ struct catalogue_query {
  * Calls @each for every row that the expression takes, in the order of their clients; what @each
  * returns, if not 0, ends it and is returned. Runs read only: nothing but a pure expression over
  * the columns is allowed (SQLite's authoriser); a bad one is -EINVAL with an error that quotes it.
- * A column that is not there is -ENOENT with an error that names those that are.
+ * A column that is not there is -ENOENT with an error that names those that are. @store may be
+ * NULL: nothing was ever stored. @each may use the store.
  */
 int catalogue_each(struct store *store, const struct catalogue_query *query,
 		   int (*each)(const struct catalogue_row *row, void *data), void *data,
 		   struct errors *errors);
+
+/* The same without running it: are columns and expression good? */
+int catalogue_check(struct store *store, const struct catalogue_query *query,
+		    struct errors *errors);
+/* The same of one client alone, exactly as it is stored; @each is not called where there is none.
+ */
+int catalogue_row_of(struct store *store, const struct catalogue_query *query,
+		     const struct member *client,
+		     int (*each)(const struct catalogue_row *row, void *data), void *data,
+		     struct errors *errors);
 
 /* Names of all columns but `client`: attributes, then features. malloc()ed array of malloc()ed. */
 int catalogue_columns(struct store *store, char ***names, size_t *count, struct errors *errors);

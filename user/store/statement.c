@@ -60,13 +60,24 @@ int sql_execute(struct store *store, const char *sql, const char *attempt, struc
 }
 
 /* A writer takes SQLite's write lock at once: a later upgrade from a read could fail half-way. */
-static int begin(struct store *store, struct errors *errors)
+int sql_begin(struct store *store, struct errors *errors)
 {
 	if (!sqlite3_get_autocommit(store->database))
 		return 0;
 	if (store->is_writer)
 		return sql_execute(store, "BEGIN IMMEDIATE", "begin a change", errors);
 	return sql_execute(store, "BEGIN", "read", errors);
+}
+
+void sql_print_name(FILE *stream, const char *name)
+{
+	fputc('"', stream);
+	for (; *name; name++) {
+		if (*name == '"')
+			fputc('"', stream);
+		fputc(*name, stream);
+	}
+	fputc('"', stream);
 }
 
 static sqlite3_stmt *find_statement(struct store *store, const char *sql)
@@ -104,7 +115,7 @@ int sql_query(struct store *store, sqlite3_stmt **out, const char *sql,
 	      const struct sql_value *values, size_t count, struct errors *errors)
 {
 	sqlite3_stmt *statement;
-	int error = begin(store, errors);
+	int error = sql_begin(store, errors);
 
 	if (error)
 		return error;

@@ -57,7 +57,7 @@ static int open_database(struct store *store, const char *path, int flags, struc
 	if (sqlite3_open_v2(path, &store->database, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
 		return sql_error(store, "open state.db", errors);
 	sqlite3_busy_timeout(store->database, BUSY_MS);
-	return 0;
+	return rows_set_up(store, errors);
 }
 
 int store_open_read(const char *directory, struct store **out, struct errors *errors)

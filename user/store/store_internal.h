@@ -74,6 +74,11 @@ int sql_error(struct store *store, const char *attempt, struct errors *errors);
 /* One or several statements without values or rows, outside of the transaction's bookkeeping. */
 int sql_execute(struct store *store, const char *sql, const char *attempt, struct errors *errors);
 
+/* Begins the transaction where none is open. */
+int sql_begin(struct store *store, struct errors *errors);
+/* In double quotes, as SQL writes a name. */
+void sql_print_name(FILE *stream, const char *name);
+
 /*
  * Prepares @sql (once per handle) and binds ?1, ?2, ... A row at a time comes from sql_next(): 1, 0
  * at the end, or a negative errno with an error. Whoever stops before the end calls sql_end().
@@ -104,6 +109,11 @@ void sql_fill(sqlite3_stmt *statement, int column, char *out, size_t size);
  */
 void *rows_grow(struct store *store, void *array, size_t count, size_t element_size,
 		struct errors *errors);
+
+/* ---- rows.c ---- */
+
+/* Switches and functions that every connection has. */
+int rows_set_up(struct store *store, struct errors *errors);
 
 /* ---- live.c ---- */
 
