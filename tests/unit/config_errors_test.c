@@ -133,19 +133,9 @@ static const struct bad a_bad_key_is_named_with_its_place[] = {
 };
 
 static const struct bad keys_of_later_parts_are_refused_as_such[] = {
-	{"version: 1\nobserve: { sample: 16 }\n", {{2, 1, "observe", "not available"}}},
-	{"version: 1\nsegments: [ { name: a } ]\n", {{2, 1, "segments", "not available"}}},
-	{"version: 1\nsegments: a\n", {{2, 11, "segments", "must not be a single value"}}},
 	{"version: 1\nmetrics: { textfile: /a }\n", {{2, 12, "metrics/textfile", "not available"}}},
-	{"version: 1\nlimits:\n"
-	 "  segment_clients: 1\n  segment_prefixes: 1\n"
-	 "  observed_clients: 1\n  tracked_clients: 1\n",
-	 {{3, 3, "limits/segment_clients", "not available in this version"},
-	  {4, 3, "limits/segment_prefixes", "not available in this version"},
-	  {5, 3, "limits/observed_clients", "not available in this version"},
-	  {6, 3, "limits/tracked_clients", "not available in this version"}}},
-	{GOOD "  client: { group_by: app }\n",
-	 {{9, 13, "services/api/client/group_by", "not available in this version"}}},
+	{"version: 1\nlimits: { tracked_clients: 1 }\n",
+	 {{2, 11, "limits/tracked_clients", "not available in this version"}}},
 	{GOOD "  hash: nginx\n", {{9, 9, "services/api/hash", "not available in this version"}}},
 	{GOOD "  hash_options: { modulus: 100 }\n",
 	 {{9, 3, "services/api/hash_options", "not available in this version"}}},
@@ -160,8 +150,6 @@ static const struct bad keys_of_later_parts_are_refused_as_such[] = {
 		 "  - { name: a, backends: [ { address: 10.0.0.1, port: 80 } ] }\n"
 		 "  - { name: b }\n",
 	 {{7, 49, "services/api/cohorts/a/backends/10.0.0.1/port", "not available"}}},
-	{GOOD "  rules: [ { segment: staff }, { default: true } ]\n",
-	 {{9, 14, "services/api/rules[0]/segment", "not available in this version"}}},
 	{SERVICE_WITHOUT_STEER "  steer: nat\n" COHORTS,
 	 {{5, 10, "services/api/steer", "not available in this version"}}},
 };
@@ -559,19 +547,34 @@ static const char worked_example[] =
 static void the_worked_example_says_what_this_version_lacks(void **state)
 {
 	static const struct expected expected[] = {
-		{3, 1, "observe", "not available in this version"},
-		{4, 1, "segments", "not available in this version"},
 		{18, 5, "services/api/health_check", "not available in this version"},
 		{29, 5, "services/api/rollout", "not available in this version"},
-		{23, 11, "services/api/rules[0]/segment", "not available in this version"},
-		{24, 11, "services/api/rules[1]/segment", "not available in this version"},
-		{25, 11, "services/api/rules[2]/segment", "not available in this version"},
-		{26, 11, "services/api/rules[3]/segment", "not available in this version"},
-		{27, 11, "services/api/rules[4]/segment", "not available in this version"},
 	};
 
 	(void)state;
 	assert_refused(worked_example, strlen(worked_example), expected, COUNT(expected));
+}
+
+/* Without the keys of rollouts. */
+static void the_worked_example_without_them_is_taken(void **state)
+{
+	const char *check = strstr(worked_example, "    health_check:");
+	const char *after = strstr(worked_example, "    cohorts:");
+	const char *rollout = strstr(worked_example, "    rollout:");
+	struct policy *policy;
+	char *text;
+
+	(void)state;
+	assert_true(asprintf(&text, "%.*s%.*s", (int)(check - worked_example), worked_example,
+			     (int)(rollout - after), after) > 0);
+	policy = parse(text);
+	assert_int_equal(policy->segments_count, 5);
+	assert_int_equal(policy->services[0].rules_count, 6);
+	assert_string_equal(policy->services[0].rules[1].segment, "staff");
+	assert_int_equal(policy->services[0].rules[1].base_ppm[0], 1000000);
+	assert_round_trip(policy);
+	policy_free(policy);
+	free(text);
 }
 
 int main(void)
@@ -594,6 +597,7 @@ int main(void)
 		cmocka_unit_test(a_missing_file_or_empty_directory_is_an_error),
 		cmocka_unit_test(errors_of_several_files_name_each_as_it_was_given),
 		cmocka_unit_test(the_worked_example_says_what_this_version_lacks),
+		cmocka_unit_test(the_worked_example_without_them_is_taken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

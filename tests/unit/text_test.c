@@ -2,7 +2,10 @@
 /* Values of the contract: what is accepted and refused, and that what is written parses back. */
 #include "util/text.h"
 
+#include "tests/random.h"
+
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -48,6 +51,42 @@ static void an_integer_out_of_its_range_is_told_from_one_of_the_wrong_form(void 
 	assert_int_equal(text_integer("99999999999999999999999", 0, 10, &value), -ERANGE);
 	assert_int_equal(text_integer("99999999999999999999999x", 0, 10, &value), -EINVAL);
 	assert_int_equal(value, 77);
+}
+
+static void a_real_is_decimal_and_parses_back_from_its_shortest_form(void **state)
+{
+	static const char *const wrong[] = {"",	   "01",  ".5",	 "1.",	"1e", "1e+", "+1",
+					    "nan", "inf", "0x1", "1,5", " 1", "1 ",  "--1"};
+	static const char *const right[] = {"0",      "-1.5",	    "0.1",
+					    "1e-07",  "123456.789", "1e+300",
+					    "5e-324", "1e7",	    "0.30000000000000004"};
+	struct random random = random_seeded(__func__);
+	char text[TEXT_VALUE_SIZE];
+	double value = 77, again;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(wrong); i++)
+		assert_int_equal(text_real(wrong[i], &value), -EINVAL);
+	assert_int_equal(text_real("1e999", &value), -ERANGE);
+	assert_int_equal(text_real("-1e999", &value), -ERANGE);
+	assert_true(value == 77);
+	for (size_t i = 0; i < COUNT(right); i++) {
+		assert_int_equal(text_real(right[i], &value), 0);
+		assert_true(value == strtod(right[i], NULL));
+	}
+	assert_int_equal(text_real("-0", &value), 0);
+	assert_string_equal(text_format_real(value, text), "0");
+	assert_string_equal(text_format_real(0.1, text), "0.1");
+	assert_string_equal(text_format_real(10000000, text), "10000000");
+	for (size_t i = 0; i < 100000; i++) {
+		uint64_t bits = random_next(&random);
+
+		memcpy(&value, &bits, sizeof(value));
+		if (!isfinite(value))
+			continue;
+		assert_int_equal(text_real(text_format_real(value, text), &again), 0);
+		assert_true(value == again);
+	}
 }
 
 static void assert_percent(const char *text, uint32_t expected)
@@ -402,6 +441,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_integer_is_decimal_whole_and_complete),
 		cmocka_unit_test(an_integer_out_of_its_range_is_told_from_one_of_the_wrong_form),
+		cmocka_unit_test(a_real_is_decimal_and_parses_back_from_its_shortest_form),
 		cmocka_unit_test(a_percent_is_with_percent_sign_ppm_or_bare),
 		cmocka_unit_test(a_percent_finer_than_one_ppm_is_refused),
 		cmocka_unit_test(a_percent_over_100_is_refused),

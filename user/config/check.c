@@ -81,7 +81,7 @@ static int compare_names(const void *a, const void *b)
 	return left->index < right->index ? -1 : left->index > right->index;
 }
 
-/* Services and interfaces alike: items of @size bytes that begin with their name. */
+/* Services, segments and interfaces alike: items of @size bytes that begin with their name. */
 static void check_names(struct check *check, const struct path *list, const void *items,
 			size_t count, size_t size)
 {
@@ -229,13 +229,23 @@ static void check_limit(struct check *check, const struct policy *policy,
 void check_policy(struct check *check, struct policy *policy)
 {
 	struct path services = {.text = "services"}, interfaces = {.text = "interfaces"};
+	struct path segments = {.text = "segments"};
 	const struct place *secret = check_place(check, policy, "secret_file");
 
+	check->policy = policy;
 	if (secret && policy->secret_file[0] != '/')
 		errors_warn(check->errors, &secret->where, "secret_file", "write the whole path",
 			    "depends on the directory in which a command or the daemon is started");
 	check_names(check, &interfaces, policy->interfaces, policy->interfaces_count,
 		    sizeof(*policy->interfaces));
+	check_names(check, &segments, policy->segments, policy->segments_count,
+		    sizeof(*policy->segments));
+	for (size_t i = 0; i < policy->segments_count; i++) {
+		struct segment *segment = &policy->segments[i];
+		struct path path = item_path(check, &segments, segment, segment->name);
+
+		check_segment(check, segment, &path);
+	}
 	check_names(check, &services, policy->services, policy->services_count,
 		    sizeof(*policy->services));
 	for (size_t i = 0; i < policy->services_count; i++) {

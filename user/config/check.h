@@ -10,6 +10,8 @@
 struct check {
 	const struct places *places;
 	struct errors *errors;
+	const struct policy *policy; /* set by check_policy() */
+	bool whole;		     /* every file was read: what is not there is nowhere */
 };
 
 /*
@@ -22,7 +24,13 @@ void check_policy(struct check *check, struct policy *policy);
 /* One service; @path leads to it. */
 void check_service(struct check *check, struct service *service, const struct path *path);
 
-/* ---- shared by both files ---- */
+/* One segment; @path leads to it. A `file` that is named from its configuration's directory gets
+ * its whole path. */
+void check_segment(struct check *check, struct segment *segment, const struct path *path);
+/* All rules of a service; @path leads to the service. */
+void check_rules(struct check *check, struct service *service, const struct path *path);
+
+/* ---- shared by all files ---- */
 
 /* The place of a value that was read without an error; NULL: absent, or bad. */
 const struct place *check_place(const struct check *check, const void *object, const char *key);

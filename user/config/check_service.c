@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The checks within one service: cohorts and their slots, backends and their server ids, rules and
- * their shares. First the values that follow from others are filled in, then everything is
- * compared.
+ * The checks within one service: cohorts and their slots, backends and their server ids. First the
+ * values that follow from others are filled in, then everything is compared.
  */
 #include "config/check.h"
 
@@ -312,127 +311,6 @@ static void check_control(struct check *check, const struct service *service,
 			    "all backends of the control have weight 0 and get no new flows");
 }
 
-/* ---- rules ---- */
-
-static struct path rule_path(const struct check *check, const struct rule *rule,
-			     const struct path *rules)
-{
-	const struct place *place = places_find(check->places, rule, "");
-
-	return (struct path){
-		.parent = rules,
-		.text = check_place(check, rule, "name") ? rule->name : NULL,
-		.index = place ? place->index : 0,
-	};
-}
-
-static void check_share(struct check *check, const struct cohort *cohort, const uint32_t *share,
-			const struct path *allocate)
-{
-	const struct place *place = check_place(check, share, "");
-	char share_text[TEXT_VALUE_SIZE], slot_text[TEXT_VALUE_SIZE];
-
-	if (!place || !*share)
-		return;
-	if (*share > cohort->slot_ppm && check_is_good(check, cohort, "slot"))
-		check_report(check, place, allocate, cohort->name,
-			     "lower the share, or widen the slot",
-			     "%s is more than the cohort's slot, %s",
-			     text_format_percent(*share, share_text),
-			     text_format_percent(cohort->slot_ppm, slot_text));
-	if (!cohort->backends_count && check_is_good(check, cohort, "backends"))
-		check_report(check, place, allocate, cohort->name,
-			     "give it 0%, or the cohort a backend", "the cohort has no backend");
-}
-
-/* The control takes the rest; naming it is allowed where that says the same. */
-static void settle_shares(struct check *check, const struct service *service, struct rule *rule,
-			  const struct path *path)
-{
-	struct path allocate = {.parent = path, .text = "allocate"};
-	bool named = places_find(check->places, &rule->base_ppm[0], "");
-	const struct place *place = check_place(check, rule, "allocate");
-	uint64_t canaries = 0, whole;
-
-	for (size_t i = 1; i < service->cohorts_count; i++) {
-		canaries += rule->base_ppm[i];
-		check_share(check, &service->cohorts[i], &rule->base_ppm[i], &allocate);
-	}
-	whole = canaries + (named ? rule->base_ppm[0] : 0);
-	if (place) {
-		if (canaries > PPM)
-			check_report(check, place, path, "allocate", "lower a share",
-				     "the shares are more than 100%% together");
-		else if (named && whole != PPM)
-			check_report(check, place, path, "allocate",
-				     "leave the control out, it takes the rest",
-				     "the control is named, but the shares are not 100%% together");
-	}
-	rule->base_ppm[0] = canaries > PPM ? 0 : PPM - canaries;
-}
-
-static void check_rule_name(struct check *check, const struct service *service, size_t index,
-			    const struct path *path)
-{
-	const struct rule *rule = &service->rules[index];
-	const struct place *place = check_place(check, rule, "name");
-
-	for (size_t i = 0; i < index && place; i++) {
-		const struct rule *other = &service->rules[i];
-		const struct place *first = check_place(check, other, "name");
-
-		if (!first || strcmp(other->name, rule->name))
-			continue;
-		check_report_twice(check, place, first, path, "name", "give it another name",
-				   "the name stands");
-		return;
-	}
-}
-
-static void check_rule(struct check *check, struct service *service, size_t index,
-		       const struct path *rules)
-{
-	struct rule *rule = &service->rules[index];
-	struct path path = rule_path(check, rule, rules);
-	const struct place *is_default = places_find(check->places, rule, "default");
-	const struct place *self = places_find(check->places, rule, "");
-	bool is_last = index == service->rules_count - 1;
-
-	check_rule_name(check, service, index, &path);
-	settle_shares(check, service, rule, &path);
-	if (!is_default) {
-		/* A rule that is no map, or whose segment was refused, has its error. */
-		bool is_map = !self->bad || places_find(check->places, rule, "name") ||
-			      places_find(check->places, rule, "allocate");
-
-		if (is_map && !places_find(check->places, rule, "segment"))
-			check_report(check, self, &path, NULL, "write `default: true`",
-				     "the rule does not say for whom it is");
-		return;
-	}
-	if (is_default->bad)
-		return;
-	if (!rule->is_default)
-		check_report(check, is_default, &path, "default", "write `default: true`",
-			     "cannot be false");
-	else if (!is_last)
-		check_report(check, is_default, &path, "default",
-			     "put one default rule, the last of the list",
-			     "rules after the default rule would never be used");
-}
-
-/* No rules are one default rule at 0%. */
-static void settle_rules(struct service *service)
-{
-	struct rule *rule = &service->rules[0];
-
-	if (service->rules_count)
-		return;
-	*rule = (struct rule){.is_default = true, .base_ppm = {PPM}};
-	strcpy(rule->name, "default");
-	service->rules_count = 1;
-}
-
 static void check_encap(struct check *check, const struct service *service, const struct path *path)
 {
 	const struct place *encap = places_find(check->places, service, "encap");
@@ -446,7 +324,6 @@ static void check_encap(struct check *check, const struct service *service, cons
 void check_service(struct check *check, struct service *service, const struct path *path)
 {
 	struct path cohorts = {.parent = path, .text = "cohorts"};
-	struct path rules = {.parent = path, .text = "rules"};
 
 	check_encap(check, service, path);
 	check_client(check, service, path);
@@ -454,7 +331,5 @@ void check_service(struct check *check, struct service *service, const struct pa
 	settle_slots(check, service, &cohorts);
 	check_control(check, service, &cohorts);
 	check_backends(check, service, path, &cohorts);
-	for (size_t i = 0; i < service->rules_count; i++)
-		check_rule(check, service, i, &rules);
-	settle_rules(service);
+	check_rules(check, service, path);
 }

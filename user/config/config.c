@@ -69,7 +69,7 @@ static int sources_add(struct sources *sources, const char *name, const char *te
 /* Lists are joined, and what was read must not move: room for all their items is made first. */
 static int make_room(const struct sources *sources, struct policy *policy)
 {
-	size_t interfaces = 0, services = 0;
+	size_t interfaces = 0, segments = 0, services = 0;
 
 	for (size_t i = 0; i < sources->count; i++) {
 		const struct document *document = &sources->list[i].document;
@@ -77,15 +77,19 @@ static int make_room(const struct sources *sources, struct policy *policy)
 
 		list = root ? map_value(document, root, "interfaces") : NULL;
 		interfaces += list ? list_length(list) : 0;
+		list = root ? map_value(document, root, "segments") : NULL;
+		segments += list ? list_length(list) : 0;
 		list = root ? map_value(document, root, "services") : NULL;
 		services += list ? list_length(list) : 0;
 	}
 	/* Longer lists are errors, and none of their items will be read. */
 	interfaces = interfaces < INTERFACES_MAX ? interfaces : INTERFACES_MAX;
+	segments = segments < SEGMENTS_MAX ? segments : SEGMENTS_MAX;
 	services = services < SERVICES_MAX ? services : SERVICES_MAX;
 	policy->interfaces = calloc(interfaces + 1, sizeof(*policy->interfaces));
+	policy->segments = calloc(segments + 1, sizeof(*policy->segments));
 	policy->services = calloc(services + 1, sizeof(*policy->services));
-	return policy->interfaces && policy->services ? 0 : -ENOMEM;
+	return policy->interfaces && policy->segments && policy->services ? 0 : -ENOMEM;
 }
 
 /* False if one was no map, and so was not read. */
@@ -124,6 +128,11 @@ static void keep_places(const struct places *places, struct policy *policy)
 		if (place)
 			policy->interfaces[i].where = policy_position(policy, &place->where);
 	}
+	for (size_t i = 0; i < policy->segments_count; i++) {
+		place = places_find(places, &policy->segments[i], "name");
+		if (place)
+			policy->segments[i].position = policy_position(policy, &place->where);
+	}
 	for (size_t i = 0; i < policy->services_count; i++) {
 		place = places_find(places, &policy->services[i], "name");
 		if (place)
@@ -146,7 +155,8 @@ static struct policy *read_policy(const struct sources *sources, bool whole, str
 	}
 	if (!whole)
 		policy->limits = (struct limits){0};
-	if (read_documents(&reader, sources, policy) && whole)
+	check.whole = read_documents(&reader, sources, policy) && whole;
+	if (check.whole)
 		reader_finish_map(&reader, &config_schema, &start, policy, NULL);
 	if (!reader.out_of_memory)
 		check_policy(&check, policy);

@@ -11,6 +11,7 @@
 #include "config/path.h"
 #include "config/render.h"
 #include "config/values.h"
+#include "util/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -96,8 +97,11 @@ static void name_item(const struct key *list, const void *object, char name[NAME
 	const struct key *key =
 		list->schema ? schema_key(list->schema, list->schema->identity) : list->item;
 	json_t *value = value_to_json(key, object);
+	char number[TEXT_VALUE_SIZE] = "";
 	const char *text = json_string_value(value);
 
+	if (json_is_number(value))
+		text = text_format_real(json_number_value(value), number);
 	name[0] = 0;
 	strncat(name, text ? text : "", NAME_SIZE - 1);
 	json_decref(value);
@@ -241,11 +245,28 @@ out:
 
 /* ---- maps ---- */
 
+/* Of what may be absent as a whole: true where it is on one side or none, and all was said. */
+static bool diff_presence(struct differences *differences, const struct key *key,
+			  const struct sides *sides, const struct path *path)
+{
+	bool before = render_stands(key, sides->before.object);
+	bool after = render_stands(key, sides->after.object);
+
+	if (before != after)
+		add_difference(differences, path,
+			       before ? render_value(key, &sides->before) : json_null(),
+			       after ? render_value(key, &sides->after) : json_null());
+	return !before || !after;
+}
+
 static void diff_key(struct differences *differences, const struct key *key,
 		     const struct sides *sides, const struct path *path)
 {
+	bool may_be_absent = key->alternative || (key->type == VALUE_MAP && key->given);
 	struct sides inner = *sides;
 
+	if (may_be_absent && diff_presence(differences, key, sides, path))
+		return;
 	switch (key->type) {
 	case VALUE_MAP:
 		inner.before.object = key_target(key, sides->before.object);

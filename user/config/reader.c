@@ -263,6 +263,8 @@ static void read_value(struct reader *reader, const struct key *key, const yaml_
 		}
 		reader_read_map(reader, key->schema, node, key_target(key, object), path);
 		reader_finish_map(reader, key->schema, &where, key_target(key, object), path);
+		if (key->given)
+			*(bool *)((char *)object + key->given) = true;
 		break;
 	case VALUE_LIST:
 		read_list(reader, key, node, object, path);
@@ -402,6 +404,51 @@ static void report_misplaced(struct reader *reader, const struct key *key,
 		   "goes with `%s: %s` only", name, value);
 }
 
+/* Of a map's alternatives exactly one stands: it is the object's kind. */
+static void finish_alternatives(struct reader *reader, const struct schema *schema,
+				const struct position *where, void *object, const struct path *path)
+{
+	const struct place *first = NULL;
+	char names[200] = "", what[PATH_SIZE];
+
+	for (size_t i = 0; i < schema->keys_count; i++) {
+		const struct key *key = &schema->keys[i];
+		struct path step = {.parent = path, .text = key->name};
+		const struct place *place;
+		size_t used = strlen(names);
+
+		if (!key->alternative)
+			continue;
+		snprintf(names + used, sizeof(names) - used, "%s%s", used ? ", " : "", key->name);
+		place = places_find(&reader->places, object, key->name);
+		if (place && first) {
+			errors_add(reader->errors, &place->where, path_format(&step, what),
+				   "keep one of them", "stands beside `%s` at %s:%u:%u", first->key,
+				   first->where.file, first->where.line, first->where.column);
+		} else if (place) {
+			memcpy((char *)object + key->kind, &key->kind_value,
+			       sizeof(key->kind_value));
+			first = place;
+		}
+	}
+	if (*names && !first)
+		errors_add(reader->errors, where, path_format(path, what), "give one of them",
+			   "has none of %s", names);
+}
+
+/* Fills in what an absent key has. */
+static void fill_in(struct reader *reader, const struct key *key, void *object,
+		    const struct path *path)
+{
+	const char *like = key->like ? key_target(key->like, object) : "";
+	struct scalar fallback = {.text = *like ? like : key->fallback, .plain = true};
+	struct complaint complaint;
+
+	if (fallback.text && key->type != VALUE_LIST &&
+	    value_parse(key, &fallback, object, &complaint))
+		report_memory(reader, path);
+}
+
 /* @path leads to the key. */
 static void finish_key(struct reader *reader, const struct key *key, const struct position *where,
 		       void *object, const struct path *path)
@@ -409,9 +456,9 @@ static void finish_key(struct reader *reader, const struct key *key, const struc
 	const struct place *place = places_find(&reader->places, object, key->name);
 	const struct place *with =
 		key->with ? places_find(&reader->places, object, key->with->name) : NULL;
-	struct scalar fallback = {.text = key->fallback, .plain = true};
-	struct complaint complaint;
 
+	if (key->alternative)
+		return; /* nothing follows from its absence */
 	if (with && with->bad)
 		return; /* nobody knows what it goes with */
 	if (!value_applies(key, object)) {
@@ -424,15 +471,15 @@ static void finish_key(struct reader *reader, const struct key *key, const struc
 		reader_finish_map(reader, key->schema, where, key_target(key, object), path);
 	} else if (key->required) {
 		report_missing(reader, key, where, path);
-	} else if (key->fallback && key->type != VALUE_LIST &&
-		   value_parse(key, &fallback, object, &complaint)) {
-		report_memory(reader, path);
+	} else {
+		fill_in(reader, key, object, path);
 	}
 }
 
 void reader_finish_map(struct reader *reader, const struct schema *schema,
 		       const struct position *where, void *object, const struct path *path)
 {
+	finish_alternatives(reader, schema, where, object, path);
 	for (size_t i = 0; i < schema->keys_count; i++) {
 		struct path step = {.parent = path, .text = schema->keys[i].name};
 

@@ -20,12 +20,15 @@
 /* ---- the tree ---- */
 
 /* Whether a rendered value is what stands there when the key does not. */
-static bool is_default(const struct key *key, const json_t *value)
+static bool is_default(const struct key *key, const void *object, const json_t *value)
 {
+	const char *like = key->like ? key_target(key->like, object) : "";
 	char number[32];
 	char *dump;
 	bool equal;
 
+	if (*like)
+		return !strcmp(like, json_string_value(value));
 	if (!key->fallback)
 		return json_is_null(value);
 	if (json_is_boolean(value))
@@ -86,7 +89,7 @@ json_t *render_shares(const struct subject *rule)
 	return map;
 }
 
-static json_t *render_value(const struct key *key, const struct subject *subject)
+json_t *render_value(const struct key *key, const struct subject *subject)
 {
 	struct subject inner = {key_target(key, subject->object), subject->holder};
 
@@ -102,25 +105,34 @@ static json_t *render_value(const struct key *key, const struct subject *subject
 	}
 }
 
+static bool is_given(const struct key *key, const void *object)
+{
+	bool given;
+
+	memcpy(&given, (const char *)object + key->given, sizeof(given));
+	return given;
+}
+
+bool render_stands(const struct key *key, const void *object)
+{
+	return value_applies(key, object) && (!key->given || is_given(key, object));
+}
+
 /* Whether the file says the same without this key. */
 static bool can_be_left_out(const struct key *key, const struct subject *subject,
 			    const json_t *value)
 {
-	bool given;
-
 	if (!value_applies(key, subject->object))
 		return true;
 	if (key->required)
 		return false;
-	if (key->given) {
-		memcpy(&given, (const char *)subject->object + key->given, sizeof(given));
-		return !given;
-	}
+	if (key->given)
+		return !is_given(key, subject->object);
 	if (json_is_object(value) && !json_object_size(value))
 		return true;
 	if (json_is_array(value) && !json_array_size(value))
 		return true;
-	return is_default(key, value);
+	return is_default(key, subject->object, value);
 }
 
 json_t *render_map(const struct schema *schema, const struct subject *subject)
@@ -160,7 +172,7 @@ static bool needs_quotes(const char *text)
 					    "on",   "off",  "y",     "n",   "~"};
 	char *end;
 
-	if (!*text || strchr(".+-=<", *text))
+	if (!*text || strchr(".+-=<", *text) || strpbrk(text, "\t\r\n"))
 		return true;
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (!strcasecmp(text, words[i]))
@@ -224,8 +236,8 @@ static bool emit_map(yaml_emitter_t *emitter, json_t *map)
 
 static bool emit_value(yaml_emitter_t *emitter, json_t *value)
 {
+	char number[TEXT_VALUE_SIZE];
 	const char *text;
-	char number[32];
 
 	switch (json_typeof(value)) {
 	case JSON_OBJECT:
@@ -238,6 +250,9 @@ static bool emit_value(yaml_emitter_t *emitter, json_t *value)
 	case JSON_INTEGER:
 		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
 		return emit_scalar(emitter, number, false);
+	case JSON_REAL:
+		return emit_scalar(emitter, text_format_real(json_real_value(value), number),
+				   false);
 	default:
 		return emit_scalar(emitter, json_is_true(value) ? "true" : "false", false);
 	}

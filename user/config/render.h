@@ -22,6 +22,10 @@ struct subject {
 json_t *render_map(const struct schema *schema, const struct subject *subject);
 /* An item of @list. */
 json_t *render_item(const struct key *list, const struct subject *subject);
+/* The value of @key in @subject's object, its defaults filled in. */
+json_t *render_value(const struct key *key, const struct subject *subject);
+/* Whether an alternative, or a map that may be absent, stands in @object. */
+bool render_stands(const struct key *key, const void *object);
 /* A rule's shares that are not 0, by cohort, without the control. */
 json_t *render_shares(const struct subject *rule);
 

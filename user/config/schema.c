@@ -20,6 +20,10 @@
 	_Static_assert(sizeof(table) / sizeof((table)[0]) <= SCHEMA_KEYS_MAX, #table)
 
 #define TEXT_MAX       255
+#define EXPRESSION_MAX 4095
+#define CIDRS_MAX      1048576
+#define BINS_MAX       1024
+#define CLIENTS_MAX    16777216 /* that a limit of clients can allow */
 #define PATH_MAX_BYTES 4095
 #define WHOLE	       1000000 /* 100% in ppm */
 #define SECOND	       1000ULL /* ms */
@@ -105,8 +109,9 @@ KEYS_FIT(cohort_keys);
 static const struct schema cohort_schema = {SCHEMA(cohort_keys), .identity = "name"};
 
 static const struct key rule_keys[] = {
-	{.name = "name", .type = VALUE_NAME, .fallback = "default", FIELD(struct rule, name)},
-	UNDELIVERED("segment", PART_SEGMENTS),
+	{.name = "name", .type = VALUE_NAME, .like = &rule_keys[1], .fallback = "default",
+	 FIELD(struct rule, name)},
+	{.name = "segment", .type = VALUE_NAME, FIELD(struct rule, segment)},
 	{.name = "default", .type = VALUE_BOOLEAN, .fallback = "false",
 	 FIELD(struct rule, is_default)},
 	{.name = "allocate", .type = VALUE_SHARES, FIELD(struct rule, base_ppm)},
@@ -124,7 +129,8 @@ static const struct key client_table[] = {
 	 FIELD(struct service, prefix4)},
 	{.name = "prefix6", .type = VALUE_INTEGER, .minimum = 16, .maximum = 128, .fallback = "64",
 	 FIELD(struct service, prefix6)},
-	UNDELIVERED("group_by", PART_SEGMENTS),
+	{.name = "group_by", .type = VALUE_TEXT, .minimum = 1, .maximum = TEXT_MAX,
+	 FIELD(struct service, group_by)},
 	{.name = "quic_cid_length", .type = VALUE_INTEGER, .required = true, .minimum = 1,
 	 .maximum = 20, WITH_KEY(QUIC), FIELD(struct service, client_id.quic_cid_length)},
 	{.name = "quic_server_id_offset", .type = VALUE_INTEGER, .maximum = 19, .fallback = "1",
@@ -227,13 +233,99 @@ static const struct key limits_keys[] = {
 	 .fallback = "65536", FIELD(struct limits, backends)},
 	{.name = "transition_flows", .type = VALUE_INTEGER, .minimum = 64, .maximum = 16777216,
 	 .fallback = "131072", FIELD(struct limits, transition_flows)},
-	UNDELIVERED("segment_clients", PART_SEGMENTS),
-	UNDELIVERED("segment_prefixes", PART_SEGMENTS),
-	UNDELIVERED("observed_clients", PART_SEGMENTS),
+	{.name = "segment_clients", .type = VALUE_INTEGER, .minimum = 1, .maximum = CLIENTS_MAX,
+	 .fallback = "1048576", FIELD(struct limits, segment_clients)},
+	{.name = "segment_prefixes", .type = VALUE_INTEGER, .minimum = 1, .maximum = CIDRS_MAX,
+	 .fallback = "131072", FIELD(struct limits, segment_prefixes)},
+	{.name = "observed_clients", .type = VALUE_INTEGER, .minimum = 1, .maximum = CLIENTS_MAX,
+	 .fallback = "1048576", FIELD(struct limits, observed_clients)},
 	UNDELIVERED("tracked_clients", PART_ROLLOUT),
 };
 KEYS_FIT(limits_keys);
 static const struct schema limits_schema = {SCHEMA(limits_keys)};
+
+static const struct key observe_keys[] = {
+	{.name = "sample", .type = VALUE_INTEGER, .minimum = 1, .maximum = 65536, .fallback = "16",
+	 FIELD(struct observe, sample)},
+	{.name = "window", .type = VALUE_DURATION, .minimum = HOUR, .maximum = 90 * DAY,
+	 .fallback = "7d", FIELD(struct observe, window_ms)},
+};
+KEYS_FIT(observe_keys);
+static const struct schema observe_schema = {SCHEMA(observe_keys)};
+
+/* ---- segments ---- */
+
+static const struct key edge_item = {.type = VALUE_REAL, .size = sizeof(double)};
+static const struct key bin_item = {.type = VALUE_INTEGER, .maximum = BINS_MAX - 1,
+				    .size = sizeof(uint32_t)};
+
+#define METHOD(value)                                                                              \
+	.alternative = true, .kind = offsetof(struct segment_bins, method), .kind_value = BINS_##value
+
+static const struct key bins_keys[] = {
+	{.name = "feature", .type = VALUE_TEXT, .required = true, .minimum = 1, .maximum = TEXT_MAX,
+	 FIELD(struct segment_bins, feature)},
+	{.name = "cut", .type = VALUE_INTEGER, .minimum = 1, .maximum = BINS_MAX, METHOD(CUT),
+	 FIELD(struct segment_bins, count)},
+	{.name = "qcut", .type = VALUE_INTEGER, .minimum = 1, .maximum = BINS_MAX, METHOD(QCUT),
+	 FIELD(struct segment_bins, count)},
+	{.name = "log", .type = VALUE_INTEGER, .minimum = 1, .maximum = BINS_MAX, METHOD(LOG),
+	 FIELD(struct segment_bins, count)},
+	{.name = "edges", .type = VALUE_LIST, .minimum = 2, .maximum = BINS_MAX + 1, METHOD(EDGES),
+	 LIST(struct segment_bins, edges, double), .item = &edge_item},
+	{.name = "take", .type = VALUE_LIST, .required = true, .minimum = 1, .maximum = BINS_MAX,
+	 LIST(struct segment_bins, take, uint32_t), .item = &bin_item},
+	{.name = "where", .type = VALUE_EXPRESSION, .minimum = 1, .maximum = EXPRESSION_MAX,
+	 FIELD(struct segment_bins, where)},
+};
+KEYS_FIT(bins_keys);
+static const struct schema bins_schema = {SCHEMA(bins_keys)};
+
+static const struct key model_keys[] = {
+	{.name = "model", .type = VALUE_NAME, .required = true, FIELD(struct segment_model, name)},
+	{.name = "class", .type = VALUE_TEXT, .required = true, .minimum = 1, .maximum = TEXT_MAX,
+	 FIELD(struct segment_model, class_name)},
+};
+KEYS_FIT(model_keys);
+static const struct schema model_schema = {SCHEMA(model_keys)};
+
+static const struct key sample_keys[] = {
+	{.name = "count", .type = VALUE_INTEGER, .required = true, .minimum = 1,
+	 .maximum = CLIENTS_MAX, FIELD(struct segment_sample, count)},
+	{.name = "where", .type = VALUE_EXPRESSION, .minimum = 1, .maximum = EXPRESSION_MAX,
+	 FIELD(struct segment_sample, where)},
+};
+KEYS_FIT(sample_keys);
+static const struct schema sample_schema = {SCHEMA(sample_keys)};
+
+static const struct key cidr_item = {.type = VALUE_PREFIX, .size = sizeof(struct prefix)};
+
+#define KIND(value)                                                                                \
+	.alternative = true, .kind = offsetof(struct segment, kind), .kind_value = SEGMENT_##value
+
+static const struct key segment_keys[] = {
+	{.name = "name", .type = VALUE_NAME, .required = true, FIELD(struct segment, name)},
+	{.name = "description", .type = VALUE_TEXT, .maximum = TEXT_MAX, .fallback = "",
+	 FIELD(struct segment, description)},
+	{.name = "cidrs", .type = VALUE_LIST, .minimum = 1, .maximum = CIDRS_MAX, KIND(CIDRS),
+	 LIST(struct segment, cidrs, struct prefix), .item = &cidr_item},
+	{.name = "file", .type = VALUE_PATH, .minimum = 1, .maximum = PATH_MAX_BYTES, KIND(FILE),
+	 FIELD(struct segment, file)},
+	{.name = "where", .type = VALUE_EXPRESSION, .minimum = 1, .maximum = EXPRESSION_MAX,
+	 KIND(WHERE), FIELD(struct segment, where)},
+	{.name = "bins", .type = VALUE_MAP, KIND(BINS), FIELD(struct segment, bins),
+	 .schema = &bins_schema},
+	{.name = "model", .type = VALUE_MAP, KIND(MODEL), FIELD(struct segment, model),
+	 .schema = &model_schema},
+	{.name = "sample", .type = VALUE_MAP, KIND(SAMPLE), FIELD(struct segment, sample),
+	 .schema = &sample_schema},
+	{.name = "refresh", .type = VALUE_DURATION, .minimum = SECOND, .maximum = 366 * DAY,
+	 FIELD(struct segment, refresh_ms)},
+};
+KEYS_FIT(segment_keys);
+static const struct schema segment_schema = {SCHEMA(segment_keys), .identity = "name"};
+
+/* ---- the top level ---- */
 
 static const struct key config_keys[] = {
 	{.name = "version", .type = VALUE_INTEGER, .required = true, .minimum = 1, .maximum = 1},
@@ -244,8 +336,10 @@ static const struct key config_keys[] = {
 	{.name = "metrics", .type = VALUE_MAP, .schema = &metrics_schema},
 	{.name = "limits", .type = VALUE_MAP, FIELD(struct policy, limits),
 	 .schema = &limits_schema},
-	UNDELIVERED("observe", PART_SEGMENTS),
-	{.name = "segments", .type = VALUE_LIST, .part = PART_SEGMENTS},
+	{.name = "observe", .type = VALUE_MAP, FIELD(struct policy, observe),
+	 GIVEN(struct policy, observe.is_on), .schema = &observe_schema},
+	{.name = "segments", .type = VALUE_LIST, .maximum = SEGMENTS_MAX,
+	 LIST(struct policy, segments, struct segment), .schema = &segment_schema},
 	{.name = "services", .type = VALUE_LIST, .maximum = SERVICES_MAX,
 	 LIST(struct policy, services, struct service), .schema = &service_schema},
 };

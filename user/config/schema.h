@@ -20,15 +20,18 @@ enum value_type {
 	VALUE_LIST,    /* of maps (.schema) or of plain values (.item) */
 	VALUE_SHARES,  /* of a rule: cohort names, each with a percent */
 	VALUE_INTEGER, /* minimum to maximum */
+	VALUE_REAL,    /* a decimal number, as a double */
 	VALUE_BOOLEAN,
-	VALUE_PERCENT,	/* minimum to maximum ppm */
-	VALUE_DURATION, /* minimum to maximum milliseconds */
-	VALUE_CHOICE,	/* one of .choices */
-	VALUE_TEXT,	/* minimum to maximum bytes, without control characters */
-	VALUE_PATH,	/* the same, of a file */
+	VALUE_PERCENT,	  /* minimum to maximum ppm */
+	VALUE_DURATION,	  /* minimum to maximum milliseconds */
+	VALUE_CHOICE,	  /* one of .choices */
+	VALUE_TEXT,	  /* minimum to maximum bytes, without control characters */
+	VALUE_EXPRESSION, /* the same, of SQL, which may have several lines */
+	VALUE_PATH,	  /* text, of a file */
 	VALUE_NAME,
 	VALUE_INTERFACE, /* name of a network interface */
 	VALUE_ADDRESS,	 /* unicast; .minimum 4 or 6: of that family alone */
+	VALUE_PREFIX,	 /* ADDRESS or ADDRESS/LENGTH */
 	VALUE_MAC,	 /* unicast */
 	VALUE_VIP,
 	VALUE_LISTEN,	 /* HOST:PORT or `off` */
@@ -64,11 +67,22 @@ struct key {
 	 */
 	const struct key *with;
 	unsigned int with_value;
+	/*
+	 * One of several keys of its map of which exactly one stands. Which one is kept as its
+	 * .kind_value, an unsigned int at offset .kind of the object.
+	 */
+	bool alternative;
+	size_t kind;
+	unsigned int kind_value;
+	/* Where this key is absent, it has the value of that name, if there is one, else .fallback.
+	 * Both are of VALUE_NAME. */
+	const struct key *like;
 	const char *zero_hint; /* of a duration: what to do instead of giving 0 */
 
 	/* Where it is kept in its object. size 0: nowhere, there is only one value. */
 	size_t offset, size;
-	size_t given; /* offset of a bool that tells whether the value stands; 0: there is none */
+	/* offset of a bool that tells whether the value, or the map, stands; 0: there is none */
+	size_t given;
 
 	const struct schema *schema; /* of a map, and of a list's items */
 	const struct key *item;	     /* of a list of plain values */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One parser and one renderer a type of value, in one table. A parser takes the whole text or
- * refuses it, and a value is rendered in the form that its parser takes back. Pure.
+ * One parser and one renderer a type of value, in one table: numbers and text here, what belongs to
+ * networks in values_network.c. A parser takes the whole text or refuses it, and a value is
+ * rendered in the form that its parser takes back. Pure.
  */
-#include "config/values.h"
+#include "config/values_internal.h"
 
-#include "policy/policy.h"
 #include "util/text.h"
 
 #include <ctype.h>
@@ -13,13 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct value_type_operations {
-	int (*parse)(const struct key *key, const struct scalar *scalar, void *target,
-		     struct complaint *complaint);
-	json_t *(*render)(const struct key *key, const void *target);
-	void (*expected)(const struct key *key, char *out, size_t size);
-};
 
 #define SHOWN_MAX 60
 
@@ -35,10 +28,7 @@ const char *value_show(const char *text, char out[VALUE_SHOWN_SIZE])
 	return out;
 }
 
-static int complain(struct complaint *complaint, const char *text, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static int complain(struct complaint *complaint, const char *text, const char *format, ...)
+int complain(struct complaint *complaint, const char *text, const char *format, ...)
 {
 	char shown[VALUE_SHOWN_SIZE], what[200];
 	va_list arguments;
@@ -122,6 +112,41 @@ static void expected_integer(const struct key *key, char *out, size_t size)
 			 (unsigned long long)key->minimum, (unsigned long long)key->maximum);
 }
 
+static int parse_real(const struct key *key, const struct scalar *scalar, void *target,
+		      struct complaint *complaint)
+{
+	double number;
+
+	if (!scalar->plain) {
+		snprintf(complaint->hint, sizeof(complaint->hint), "write it without quotes");
+		return complain(complaint, scalar->text, "is text, not a number");
+	}
+	switch (text_real(scalar->text, &number)) {
+	case 0:
+		break;
+	case -ERANGE:
+		return complain(complaint, scalar->text, "is out of range");
+	default:
+		return complain(complaint, scalar->text, "is not a decimal number");
+	}
+	memcpy(target, &number, key->size);
+	return 0;
+}
+
+static json_t *render_real(const struct key *key, const void *target)
+{
+	double number;
+
+	memcpy(&number, target, key->size);
+	return json_real(number);
+}
+
+static void expected_real(const struct key *key, char *out, size_t size)
+{
+	(void)key;
+	snprintf(out, size, "a decimal number, such as 3.5, -1 or 1e6");
+}
+
 static int parse_percent(const struct key *key, const struct scalar *scalar, void *target,
 			 struct complaint *complaint)
 {
@@ -176,9 +201,12 @@ static int parse_duration(const struct key *key, const struct scalar *scalar, vo
 
 static json_t *render_duration(const struct key *key, const void *target)
 {
+	uint64_t milliseconds = load_integer(target, key->size);
 	char text[TEXT_VALUE_SIZE];
 
-	return json_string(text_format_duration(load_integer(target, key->size), text));
+	if (milliseconds < key->minimum)
+		return json_null(); /* never given, and without a default */
+	return json_string(text_format_duration(milliseconds, text));
 }
 
 static void expected_duration(const struct key *key, char *out, size_t size)
@@ -275,15 +303,22 @@ static void expected_choice(const struct key *key, char *out, size_t size)
 
 /* ---- text ---- */
 
-static bool has_control_characters(const char *text)
+/* @allowed: those that are not counted. */
+static bool has_controls_but(const char *text, const char *allowed)
 {
 	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
-		if (*c < 0x20 || *c == 0x7f || (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f))
+		if ((*c < 0x20 && !strchr(allowed, *c)) || *c == 0x7f ||
+		    (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f))
 			return true;
 	return false;
 }
 
-static int store_string(void *target, const char *text)
+bool has_control_characters(const char *text)
+{
+	return has_controls_but(text, "");
+}
+
+int store_string(void *target, const char *text)
 {
 	char *copy = strdup(text), *old;
 
@@ -295,8 +330,8 @@ static int store_string(void *target, const char *text)
 	return 0;
 }
 
-static int parse_text(const struct key *key, const struct scalar *scalar, void *target,
-		      struct complaint *complaint)
+static int parse_any_text(const struct key *key, const struct scalar *scalar, const char *allowed,
+			  void *target, struct complaint *complaint)
 {
 	size_t length = strlen(scalar->text);
 
@@ -307,9 +342,15 @@ static int parse_text(const struct key *key, const struct scalar *scalar, void *
 	}
 	if (length > key->maximum)
 		return complain(complaint, scalar->text, "has %zu bytes", length);
-	if (has_control_characters(scalar->text))
+	if (has_controls_but(scalar->text, allowed))
 		return complain(complaint, scalar->text, "has control characters in it");
 	return store_string(target, scalar->text);
+}
+
+static int parse_text(const struct key *key, const struct scalar *scalar, void *target,
+		      struct complaint *complaint)
+{
+	return parse_any_text(key, scalar, "", target, complaint);
 }
 
 static json_t *render_text(const struct key *key, const void *target)
@@ -327,6 +368,24 @@ static void expected_text(const struct key *key, char *out, size_t size)
 		 key->minimum ? "1 to" : "at most", (unsigned long long)key->maximum);
 }
 
+/* SQL may go over several lines. */
+static int parse_expression(const struct key *key, const struct scalar *scalar, void *target,
+			    struct complaint *complaint)
+{
+	return parse_any_text(key, scalar, "\t\r\n", target, complaint);
+}
+
+#define render_expression render_text
+
+static void expected_expression(const struct key *key, char *out, size_t size)
+{
+	snprintf(out, size, "an SQL expression of 1 to %llu bytes",
+		 (unsigned long long)key->maximum);
+}
+
+#define parse_path  parse_text
+#define render_path render_text
+
 static void expected_path(const struct key *key, char *out, size_t size)
 {
 	(void)key;
@@ -343,7 +402,7 @@ static int parse_name(const struct key *key, const struct scalar *scalar, void *
 	return 0;
 }
 
-static json_t *render_array(const struct key *key, const void *target)
+static json_t *render_name(const struct key *key, const void *target)
 {
 	const char *text = target;
 
@@ -357,6 +416,8 @@ static void expected_name(const struct key *key, char *out, size_t size)
 	snprintf(out, size,
 		 "a name of a-z, 0-9, - and _, at most 63 characters, no - or _ at its ends");
 }
+
+#define render_interface render_name
 
 /* As the kernel's dev_valid_name(). */
 static int parse_interface(const struct key *key, const struct scalar *scalar, void *target,
@@ -379,244 +440,32 @@ static void expected_interface(const struct key *key, char *out, size_t size)
 	snprintf(out, size, "1 to %zu characters without spaces, / and :", key->size - 1);
 }
 
-/* ---- addresses ---- */
-
-static const char *not_unicast(const struct address *address)
-{
-	static const uint8_t zero[16], ones[4] = {0xff, 0xff, 0xff, 0xff};
-	const uint8_t *bytes = address->bytes;
-
-	if (!memcmp(bytes, zero, sizeof(zero)))
-		return "is the unspecified address";
-	if (address->family == 4 && !memcmp(bytes, ones, sizeof(ones)))
-		return "is the broadcast address";
-	if (address->family == 4 ? bytes[0] >> 4 == 0xe : bytes[0] == 0xff)
-		return "is a multicast address";
-	return NULL;
-}
-
-static int parse_address(const struct key *key, const struct scalar *scalar, void *target,
-			 struct complaint *complaint)
-{
-	struct address address;
-	const char *problem;
-
-	if (address_parse(scalar->text, &address))
-		return complain(complaint, scalar->text, "is not an IP address");
-	if (key->minimum && key->minimum != address.family)
-		return complain(complaint, scalar->text, "is not an IPv%u address",
-				(unsigned int)key->minimum);
-	problem = not_unicast(&address);
-	if (problem)
-		return complain(complaint, scalar->text, "%s", problem);
-	memcpy(target, &address, sizeof(address));
-	return 0;
-}
-
-static json_t *render_address(const struct key *key, const void *target)
-{
-	const struct address *address = target;
-	char text[ADDRESS_TEXT_SIZE];
-
-	(void)key;
-	return address->family ? json_string(address_format(address, text)) : json_null();
-}
-
-static void expected_address(const struct key *key, char *out, size_t size)
-{
-	const char *family = key->minimum == 4 ? " IPv4" : key->minimum == 6 ? " IPv6" : "";
-
-	snprintf(out, size, "one host's%s address, such as %s", family,
-		 key->minimum == 6 ? "2001:db8::1" : "192.0.2.1");
-}
-
-static int parse_mac(const struct key *key, const struct scalar *scalar, void *target,
-		     struct complaint *complaint)
-{
-	static const uint8_t zero[6];
-	const char *text = scalar->text;
-	uint8_t mac[6];
-
-	(void)key;
-	if (strlen(text) != 3 * sizeof(mac) - 1)
-		return complain(complaint, text, "is not a MAC address");
-	for (size_t i = 0; i < sizeof(mac); i++) {
-		const char *pair = text + 3 * i;
-		bool last = i == sizeof(mac) - 1;
-
-		if (!isxdigit((unsigned char)pair[0]) || !isxdigit((unsigned char)pair[1]) ||
-		    pair[2] != (last ? 0 : ':'))
-			return complain(complaint, text, "is not a MAC address");
-		mac[i] = strtoul(pair, NULL, 16);
-	}
-	if (mac[0] & 1)
-		return complain(complaint, text, "is a multicast address");
-	if (!memcmp(mac, zero, sizeof(mac)))
-		return complain(complaint, text, "is no host's address");
-	memcpy(target, mac, sizeof(mac));
-	return 0;
-}
-
-static json_t *render_mac(const struct key *key, const void *target)
-{
-	static const uint8_t zero[6];
-	const uint8_t *mac = target;
-
-	(void)key;
-	if (!memcmp(mac, zero, sizeof(zero)))
-		return json_null();
-	return json_sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
-			    mac[5]);
-}
-
-static void expected_mac(const struct key *key, char *out, size_t size)
-{
-	(void)key;
-	snprintf(out, size, "one host's MAC address, such as 02:00:00:00:02:0b");
-}
-
-static int parse_vip(const struct key *key, const struct scalar *scalar, void *target,
-		     struct complaint *complaint)
-{
-	const char *problem;
-	struct vip vip;
-
-	(void)key;
-	if (vip_parse(scalar->text, &vip))
-		return complain(complaint, scalar->text, "is not a VIP");
-	problem = not_unicast(&vip.address);
-	if (problem)
-		return complain(complaint, scalar->text, "%s", problem);
-	memcpy(target, &vip, sizeof(vip));
-	return 0;
-}
-
-static json_t *render_vip(const struct key *key, const void *target)
-{
-	char text[ADDRESS_TEXT_SIZE];
-
-	(void)key;
-	return json_string(vip_format(target, text));
-}
-
-static void expected_vip(const struct key *key, char *out, size_t size)
-{
-	(void)key;
-	snprintf(out, size,
-		 "ADDRESS:PORT/PROTO, such as 192.0.2.10:80/tcp or \"[2001:db8::10]:*/udp\"");
-}
-
-/* HOST: an address, IPv6 in brackets, or a host's name. */
-static bool is_host(const char *text)
-{
-	char host[256];
-	size_t length = strlen(text);
-	struct address address;
-
-	if (!length || length >= sizeof(host))
-		return false;
-	if (*text == '[') {
-		if (text[length - 1] != ']' || !strchr(text, ':'))
-			return false;
-		memcpy(host, text + 1, length);
-		host[length - 2] = 0;
-		return !address_parse(host, &address);
-	}
-	if (!address_parse(text, &address))
-		return address.family == 4 && !strchr(text, ':');
-	/* Digits and dots alone are a mistyped address, not a name. */
-	return strspn(text, "0123456789.") < length && *text != '-' && *text != '.' &&
-	       strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") ==
-		       length;
-}
-
-static int parse_listen(const struct key *key, const struct scalar *scalar, void *target,
-			struct complaint *complaint)
-{
-	const char *port = strrchr(scalar->text, ':');
-	char host[256], *none = NULL, *old;
-	uint64_t number;
-
-	(void)key;
-	if (!strcmp(scalar->text, "off")) {
-		memcpy(&old, target, sizeof(old));
-		free(old);
-		memcpy(target, &none, sizeof(none));
-		return 0;
-	}
-	if (!port || (size_t)(port - scalar->text) >= sizeof(host))
-		return complain(complaint, scalar->text, "is not HOST:PORT");
-	memcpy(host, scalar->text, port - scalar->text);
-	host[port - scalar->text] = 0;
-	if (!is_host(host) || text_integer(port + 1, 1, 65535, &number))
-		return complain(complaint, scalar->text, "is not HOST:PORT");
-	return store_string(target, scalar->text);
-}
-
-static json_t *render_listen(const struct key *key, const void *target)
-{
-	const char *text;
-
-	(void)key;
-	memcpy(&text, target, sizeof(text));
-	return json_string(text ? text : "off");
-}
-
-static void expected_listen(const struct key *key, char *out, size_t size)
-{
-	(void)key;
-	snprintf(out, size, "HOST:PORT, such as 127.0.0.1:9977 or \"[::1]:9977\", or off");
-}
-
-/* ---- server ids ---- */
-
-static int parse_server_id(const struct key *key, const struct scalar *scalar, void *target,
-			   struct complaint *complaint)
-{
-	size_t digits = strlen(scalar->text);
-	struct backend *backend = target;
-
-	if (!digits || digits % 2 || strspn(scalar->text, "0123456789abcdefABCDEF") < digits)
-		return complain(complaint, scalar->text, "is not whole bytes in hex");
-	if (digits / 2 > key->maximum)
-		return complain(complaint, scalar->text, "has %zu bytes", digits / 2);
-	backend->server_id = strtoull(scalar->text, NULL, 16);
-	backend->server_id_length = digits / 2;
-	return 0;
-}
-
-static json_t *render_server_id(const struct key *key, const void *target)
-{
-	char text[SERVER_ID_TEXT_SIZE];
-	const char *id = server_id_format(target, text);
-
-	(void)key;
-	return id ? json_string(id) : json_null();
-}
-
-static void expected_server_id(const struct key *key, char *out, size_t size)
-{
-	snprintf(out, size, "1 to %llu bytes as pairs of hex digits, such as 0a2f",
-		 (unsigned long long)key->maximum);
-}
-
 /* ---- the table ---- */
 
-static const struct value_type_operations operations[] = {
-	[VALUE_INTEGER] = {parse_integer, render_integer, expected_integer},
-	[VALUE_BOOLEAN] = {parse_boolean, render_boolean, expected_boolean},
-	[VALUE_PERCENT] = {parse_percent, render_percent, expected_percent},
-	[VALUE_DURATION] = {parse_duration, render_duration, expected_duration},
-	[VALUE_CHOICE] = {parse_choice, render_choice, expected_choice},
-	[VALUE_TEXT] = {parse_text, render_text, expected_text},
-	[VALUE_PATH] = {parse_text, render_text, expected_path},
-	[VALUE_NAME] = {parse_name, render_array, expected_name},
-	[VALUE_INTERFACE] = {parse_interface, render_array, expected_interface},
-	[VALUE_ADDRESS] = {parse_address, render_address, expected_address},
-	[VALUE_MAC] = {parse_mac, render_mac, expected_mac},
-	[VALUE_VIP] = {parse_vip, render_vip, expected_vip},
-	[VALUE_LISTEN] = {parse_listen, render_listen, expected_listen},
-	[VALUE_SERVER_ID] = {parse_server_id, render_server_id, expected_server_id},
+#define OPERATIONS(type)                                                                           \
+	&(const struct value_type_operations)                                                      \
+	{                                                                                          \
+		parse_##type, render_##type, expected_##type                                       \
+	}
+
+static const struct value_type_operations *const operations[] = {
+	[VALUE_INTEGER] = OPERATIONS(integer),
+	[VALUE_REAL] = OPERATIONS(real),
+	[VALUE_BOOLEAN] = OPERATIONS(boolean),
+	[VALUE_PERCENT] = OPERATIONS(percent),
+	[VALUE_DURATION] = OPERATIONS(duration),
+	[VALUE_CHOICE] = OPERATIONS(choice),
+	[VALUE_TEXT] = OPERATIONS(text),
+	[VALUE_EXPRESSION] = OPERATIONS(expression),
+	[VALUE_PATH] = OPERATIONS(path),
+	[VALUE_NAME] = OPERATIONS(name),
+	[VALUE_INTERFACE] = OPERATIONS(interface),
+	[VALUE_ADDRESS] = &address_operations,
+	[VALUE_PREFIX] = &prefix_operations,
+	[VALUE_MAC] = &mac_operations,
+	[VALUE_VIP] = &vip_operations,
+	[VALUE_LISTEN] = &listen_operations,
+	[VALUE_SERVER_ID] = &server_id_operations,
 };
 
 int value_parse(const struct key *key, const struct scalar *scalar, void *object,
@@ -626,7 +475,7 @@ int value_parse(const struct key *key, const struct scalar *scalar, void *object
 	int error;
 
 	*complaint = (struct complaint){0};
-	error = operations[key->type].parse(key, scalar, key_target(key, object), complaint);
+	error = operations[key->type]->parse(key, scalar, key_target(key, object), complaint);
 	if (!error && key->given)
 		memcpy((char *)object + key->given, &given, sizeof(given));
 	return error;
@@ -635,7 +484,12 @@ int value_parse(const struct key *key, const struct scalar *scalar, void *object
 bool value_applies(const struct key *key, const void *object)
 {
 	const struct key *with = key->with;
+	unsigned int kind;
 
+	if (key->alternative) {
+		memcpy(&kind, (const char *)object + key->kind, sizeof(kind));
+		return kind == key->kind_value;
+	}
 	return !with || load_integer(key_target(with, object), with->size) == key->with_value;
 }
 
@@ -643,7 +497,7 @@ json_t *value_to_json(const struct key *key, const void *object)
 {
 	if (!value_applies(key, object))
 		return json_null();
-	return operations[key->type].render(key, key_target(key, object));
+	return operations[key->type]->render(key, key_target(key, object));
 }
 
 const char *value_expected(const struct key *key, char *out, size_t size)
@@ -656,6 +510,6 @@ const char *value_expected(const struct key *key, char *out, size_t size)
 	else if (key->type == VALUE_SHARES)
 		snprintf(out, size, "a map of cohorts and percents");
 	else
-		operations[key->type].expected(key, out, size);
+		operations[key->type]->expected(key, out, size);
 	return out;
 }

@@ -25,7 +25,8 @@ struct complaint {
 int value_parse(const struct key *key, const struct scalar *scalar, void *object,
 		struct complaint *complaint);
 
-/* Whether @key has a meaning in @object, by the choice that it goes with. */
+/* Whether @key has a meaning in @object: by the choice that it goes with, or the alternative that
+ * stands. */
 bool value_applies(const struct key *key, const void *object);
 
 /* @key's value in @object as JSON, null where it is unset; a new reference. Not for maps, lists and

@@ -155,11 +155,11 @@ struct segment {
 	char *file;
 	char *where; /* SQL expression over the columns of a client's row */
 	struct segment_bins bins;
-	struct {
+	struct segment_model {
 		char name[NAME_SIZE];
 		char *class_name;
 	} model;
-	struct {
+	struct segment_sample {
 		uint32_t count; /* exactly so many, the lowest hashes first */
 		char *where;	/* NULL: all */
 	} sample;

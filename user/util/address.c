@@ -74,7 +74,7 @@ static void clear_low_bits(struct address *address, unsigned int length)
 	memset(address->bytes + whole + 1, 0, sizeof(address->bytes) - whole - 1);
 }
 
-int prefix_parse(const char *text, struct prefix *out)
+static int parse_prefix(const char *text, bool loosely, struct prefix *out)
 {
 	const char *slash = strchr(text, '/');
 	struct address address, cleared;
@@ -97,8 +97,9 @@ int prefix_parse(const char *text, struct prefix *out)
 		return -EINVAL;
 	cleared = address;
 	clear_low_bits(&cleared, (unsigned int)length);
-	if (!address_equal(&address, &cleared))
+	if (!loosely && !address_equal(&address, &cleared))
 		return -EDOM;
+	address = cleared;
 	/* A mapped address that is clear past its length has a length of 96 or more. */
 	if (is_mapped(&address)) {
 		unmap(&address);
@@ -106,6 +107,16 @@ int prefix_parse(const char *text, struct prefix *out)
 	}
 	*out = (struct prefix){.address = address, .length = (uint8_t)length};
 	return 0;
+}
+
+int prefix_parse(const char *text, struct prefix *out)
+{
+	return parse_prefix(text, false, out);
+}
+
+int prefix_parse_loosely(const char *text, struct prefix *out)
+{
+	return parse_prefix(text, true, out);
 }
 
 /* The first of the longest runs of two or more zero groups; RFC 5952 section 4.2. */

@@ -25,6 +25,8 @@ struct prefix {
 int address_parse(const char *text, struct address *out);
 /* ADDRESS or ADDRESS/LENGTH; bits past the length must be zero: -EDOM where they are not. */
 int prefix_parse(const char *text, struct prefix *out);
+/* The same of one with bits past the length, which are cleared. */
+int prefix_parse_loosely(const char *text, struct prefix *out);
 
 /* RFC 5952 text. Returns @out. */
 const char *address_format(const struct address *address, char out[ADDRESS_TEXT_SIZE]);

@@ -7,6 +7,7 @@
 #include "util/text.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,44 @@ int text_integer(const char *text, uint64_t minimum, uint64_t maximum, uint64_t 
 	if (value == TOO_LARGE || value < minimum || value > maximum)
 		return -ERANGE;
 	*out = value;
+	return 0;
+}
+
+static const char *skip_digits(const char *text)
+{
+	while (is_digit(*text))
+		text++;
+	return text;
+}
+
+int text_real(const char *text, double *out)
+{
+	const char *begin = text + (*text == '-'), *end;
+	uint64_t whole;
+	double value;
+
+	end = read_number(begin, &whole);
+	if (!end)
+		return -EINVAL;
+	if (*end == '.') {
+		begin = end + 1;
+		end = skip_digits(begin);
+		if (end == begin)
+			return -EINVAL;
+	}
+	if (*end == 'e' || *end == 'E') {
+		begin = end + 1 + (end[1] == '+' || end[1] == '-');
+		end = skip_digits(begin);
+		if (end == begin)
+			return -EINVAL;
+	}
+	if (*end)
+		return -EINVAL;
+	/* The form is C's too, and no program of ours has another locale. */
+	value = strtod(text, NULL);
+	if (isinf(value))
+		return -ERANGE;
+	*out = value ? value : 0; /* there is one zero */
 	return 0;
 }
 
@@ -326,6 +365,17 @@ int text_time(const char *text, uint64_t now_ns, uint64_t *ns)
 		return -ERANGE;
 	*ns = (uint64_t)seconds * NS_PER_SECOND + fraction;
 	return 0;
+}
+
+const char *text_format_real(double number, char out[TEXT_VALUE_SIZE])
+{
+	/* 17 digits tell every double from its neighbours; most need fewer. */
+	for (int digits = 15; digits <= 17; digits++) {
+		snprintf(out, TEXT_VALUE_SIZE, "%.*g", digits, number);
+		if (strtod(out, NULL) == number)
+			break;
+	}
+	return out;
 }
 
 const char *text_format_percent(uint32_t ppm, char out[TEXT_VALUE_SIZE])

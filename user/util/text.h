@@ -15,6 +15,8 @@
 
 /* Decimal integer without sign, leading zero or space, in [minimum, maximum]. */
 int text_integer(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *out);
+/* "3.5", "-1", "1e6": a decimal number without leading zeros or space, finite. */
+int text_real(const char *text, double *out);
 /* "5%", "0.01%", "100ppm", "5" (a bare number is a percentage): 0 to 1000000 ppm; finer than 1 ppm:
  * -ERANGE. */
 int text_percent(const char *text, uint32_t *ppm);
@@ -29,6 +31,8 @@ bool text_is_name(const char *text);
 int text_time(const char *text, uint64_t now_ns, uint64_t *ns);
 
 #define TEXT_VALUE_SIZE 48
+/* Shortest form that parses back to the same number. Returns @out. */
+const char *text_format_real(double number, char out[TEXT_VALUE_SIZE]);
 /* Shortest form that parses back: "5%", "0.0001%". Returns @out. */
 const char *text_format_percent(uint32_t ppm, char out[TEXT_VALUE_SIZE]);
 /* "1h30m", "30d" (never weeks), "0s"; parses back. */
