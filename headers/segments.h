@@ -2,7 +2,7 @@
 /*
  * The table of clients that segments and groups are looked up in: read only, laid out by user space
  * (user/segment/layout.c), in lines of 64 bytes of map `segment_lines`. A client's value is a
- * number below 2^32; 0: no segment, no group.
+ * number below 2^32 - 1; 0: no segment, no group.
  *
  *   exact clients   one line a probe: set-associative, IPv4 and IPv6 apart
  *   IPv4 prefixes   2^17 roots by the address's first 17 bits, each a value or the place of lines
@@ -10,31 +10,54 @@
  *   IPv6 prefixes   a static tree of sorted starts, one line a level
  *
  * An exact client has its whole value: no prefix is asked for it.
+ *
+ * What waits for memory is most of what a lookup costs, so lines are as few as can be. A packed
+ * entry has no more of its key than its line does not say (quotienting: Knuth, TAOCP 3, 6.4,
+ * exercise 13): the hash is a bijection, the line is its high part and the entry keeps the rest, so
+ * that nothing is taken for what it is not. How a line is searched stands here, once for the kernel
+ * and user space; the order of lines is in segment_find.h.
  */
 #ifndef XDP_CANARY_SEGMENTS_H
 #define XDP_CANARY_SEGMENTS_H
 
 #include "types.h"
 
+#define SEGMENT_TABLES	   2
+#define SEGMENT_TREE6_MOST 10 /* levels */
+
+enum segment_flag {
+	SEGMENT_PREFIXES4 = 1 << 0, /* there are roots */
+	SEGMENT_SHORT4 = 1 << 1,    /* values of IPv4 leaves have 16 bits */
+};
+
 /* One table, in map `segment_tables`. Lines count from the table's first, `lines`. */
 struct segment_table {
-	__u32 lines;	    /* first line in map `segment_lines` */
-	__u32 lines_count;  /* all that the table has */
-	__u32 values_count; /* values are below */
-	__be32 mask4;	    /* of clients of the box */
+	/* Hot. */
+	__u32 lines;  /* first line in map `segment_lines` */
+	__be32 mask4; /* of clients of the box */
 	__u8 prefix6;
 	__u8 class_bits; /* of a value: the class; the bits above are the group's number */
-	__u8 reserved[2];
-	__u32 clients4, clients4_lines; /* exact clients; 0 lines: none */
+	__u8 flags;	 /* enum segment_flag */
+	__u8 reserved;
+	__u8 clients4_bits, clients4_shift; /* of packed entries; bits 0: they are not packed */
+	__u8 clients6_bits, clients6_shift;
+	__u64 multiplier6; /* of the hash of exact clients; odd */
+	__u32 multiplier4;
+	__u32 clients4_lines; /* exact clients, from line 0 on; 0: none */
 	__u32 clients6, clients6_lines;
-	__u32 roots4; /* 0: no IPv4 prefixes (line 0 is never theirs) */
-	__u32 tree6, tree6_levels;
+	__u32 roots4;
+	__u32 tree6_levels; /* with the leaves; 0: no IPv6 prefixes */
+	__u32 values_count; /* values are below */
+	__u32 lines_count;  /* all that the table has */
 	__u32 classes_count, groups_count;
-	__u64 digest; /* of what the table was built of, in names */
-} cache_aligned;
-BUILD_CHECK(sizeof(struct segment_table) == CACHE_LINE);
 
-#define SEGMENT_TABLES 2
+	/* Read where there are IPv6 prefixes. */
+	__u32 tree6[SEGMENT_TREE6_MOST]; /* first line of each level, the leaves last */
+	__u64 digest;			 /* of what the table was built of, in names */
+	__u64 reserved2[2];
+} cache_aligned;
+BUILD_CHECK(sizeof(struct segment_table) == 2 * CACHE_LINE);
+BUILD_CHECK(__builtin_offsetof(struct segment_table, tree6) == CACHE_LINE);
 
 struct segment_line {
 	union {
@@ -43,5 +66,300 @@ struct segment_line {
 		__u16 quarters[32];
 	};
 } cache_aligned;
+
+/* ---- exact clients ---- */
+
+/*
+ * An entry is in its first line, which its hash says, or, where that is full, in its second one,
+ * which the rest of the hash says: then the first goes on (of words: the first is above the second,
+ * which else is never so; of keys: halves[15]). Values are kept as value + 1: 0 is free.
+ *
+ *   packed   IPv4: 16 halves   second:1 | rest of the hash | value: bits
+ *            IPv6 up to /64: 8 words   second:1 | low hash:32 | rest of the high hash | value: bits
+ *   whole    IPv4: 8 words   address:32 | value:32
+ *            IPv6 up to /64: 5 words, then 5 values, halves[10..14]
+ *            IPv6 beyond: 3 high words, 3 low words, then 3 values, halves[12..14]
+ */
+#define SEGMENT_REST_BITS     31 /* of a packed entry: the rest of its hash, and the value */
+#define SEGMENT_SECOND4	      (1u << 31)
+#define SEGMENT_SECOND6	      (1ULL << 63)
+#define SEGMENT_PACKED4	      16
+#define SEGMENT_PACKED6	      8
+#define SEGMENT_WHOLE4	      8
+#define SEGMENT_WHOLE6	      5
+#define SEGMENT_WHOLE6_LONG   3
+#define SEGMENT_LINE_OVERFLOW 15 /* of halves */
+
+/* Both are bijections: half of the bits are folded into the others, and multiplied. */
+pure_inline __u32 segment_hash4(__u32 address, __u32 multiplier)
+{
+	return (address ^ address >> 16) * multiplier;
+}
+
+pure_inline __u64 segment_hash6(__u64 high, __u64 multiplier)
+{
+	return (high ^ high >> 32) * multiplier;
+}
+
+/* Not a bijection: entries of such clients are whole. */
+pure_inline __u64 segment_hash6_long(__u64 high, __u64 low, __u64 multiplier)
+{
+	return segment_hash6(high ^ (low ^ low >> 32) * 0xd6e8feb86659fd93ULL, multiplier);
+}
+
+/* Lines count from the first of their kind. */
+struct segment_place {
+	__u32 line, rest;
+};
+
+/*
+ * The hash times the number of lines: the line, and a fraction. Hashes of one line have fractions
+ * at least that number apart: @shift, its logarithm rounded down, loses none of them.
+ */
+pure_inline struct segment_place segment_place(__u32 hash, __u32 lines, __u8 shift)
+{
+	__u64 product = (__u64)hash * lines;
+
+	return (struct segment_place){.line = product >> 32, .rest = (__u32)product >> shift};
+}
+
+/* How far the second line is from the first, upwards and around: 1 to @lines - 1. */
+pure_inline __u32 segment_distance(__u32 rest, __u32 lines)
+{
+	return ((__u64)(rest * 0x9e3779b1u) * (lines - 1) >> 32) + 1;
+}
+
+pure_inline __u32 segment_second_line(struct segment_place place, __u32 lines)
+{
+	__u32 line = place.line + segment_distance(place.rest, lines);
+
+	return line < lines ? line : line - lines;
+}
+
+/* What a packed entry has above its value. @hash: of an IPv6 client. */
+pure_inline __u32 segment_want4(__u32 rest, __u8 bits)
+{
+	return rest << bits;
+}
+
+pure_inline __u64 segment_want6(__u64 hash, __u32 rest, __u8 bits)
+{
+	return (__u64)(__u32)hash << SEGMENT_REST_BITS | rest << bits;
+}
+
+/* The value + 1 of the entry that is @want above its value; 0: the line has none. What is free is
+ * 0, and so adds nothing where it seems to be the one. */
+pure_inline __u32 segment_find_packed4(const struct segment_line *line, __u32 want, __u8 bits)
+{
+	__u32 limit = 1u << bits, found = 0;
+
+	for (int i = 0; i < SEGMENT_PACKED4; i++) {
+		__u32 rest = line->halves[i] ^ want;
+
+		if (rest < limit)
+			found |= rest;
+	}
+	return found;
+}
+
+pure_inline __u32 segment_find_packed6(const struct segment_line *line, __u64 want, __u8 bits)
+{
+	__u64 limit = 1ull << bits, found = 0;
+
+	for (int i = 0; i < SEGMENT_PACKED6; i++) {
+		__u64 rest = line->words[i] ^ want;
+
+		if (rest < limit)
+			found |= rest;
+	}
+	return found;
+}
+
+pure_inline __u32 segment_find_whole4(const struct segment_line *line, __u32 address)
+{
+	__u64 want = (__u64)address << 32, found = 0;
+
+	for (int i = 0; i < SEGMENT_WHOLE4; i++) {
+		__u64 rest = line->words[i] ^ want;
+
+		if (!(rest >> 32))
+			found |= rest;
+	}
+	return found;
+}
+
+pure_inline __u32 segment_find_whole6(const struct segment_line *line, __u64 high)
+{
+	__u32 found = 0;
+
+	for (int i = 0; i < SEGMENT_WHOLE6; i++)
+		if (line->words[i] == high)
+			found |= line->halves[2 * SEGMENT_WHOLE6 + i];
+	return found;
+}
+
+pure_inline __u32 segment_find_whole6_long(const struct segment_line *line, __u64 high, __u64 low)
+{
+	__u32 found = 0;
+
+	for (int i = 0; i < SEGMENT_WHOLE6_LONG; i++)
+		if (line->words[i] == high && line->words[SEGMENT_WHOLE6_LONG + i] == low)
+			found |= line->halves[4 * SEGMENT_WHOLE6_LONG + i];
+	return found;
+}
+
+/* Of lines of packed entries and whole IPv4 ones. */
+pure_inline int segment_words_go_on(const struct segment_line *line)
+{
+	return line->words[0] > line->words[1];
+}
+
+pure_inline int segment_keys_go_on(const struct segment_line *line)
+{
+	return line->halves[SEGMENT_LINE_OVERFLOW];
+}
+
+/* ---- IPv4 prefixes ---- */
+
+/*
+ * A root is a value below 2^31, or names the line that its starts are in:
+ *
+ *   1 | inner levels:2 | shift:4 | line:25
+ *
+ * A leaf is of 2^shift neighbouring roots (all of which name it, or have one value), whose starts
+ * are multiples of 2^shift; so it goes by 15 bits of the address, those from bit `shift` on. Its
+ * lanes of 16 bits are sorted starts; value i is of the addresses between starts i - 1 and i. A
+ * lane that is not used is 2^15, above every address.
+ *
+ *   short  quarters 0-14: starts     quarters[16..31]: values
+ *   else   quarters 0-9: starts      halves[5..15]: values
+ *   inner  quarters 0-29: first starts of all children but the first     halves[15]: first child
+ */
+#define SEGMENT_ROOT4_BITS	  17
+#define SEGMENT_ROOTS4_LINES	  ((1u << SEGMENT_ROOT4_BITS) / 16)
+#define SEGMENT_LANE_BITS	  (32 - SEGMENT_ROOT4_BITS)
+#define SEGMENT_LANE_FREE	  (1u << SEGMENT_LANE_BITS)
+#define SEGMENT_ROOT4_NODE	  (1u << 31)
+#define SEGMENT_ROOT4_LEVELS	  29
+#define SEGMENT_ROOT4_LEVELS_MASK 3u
+#define SEGMENT_ROOT4_SHIFT	  25
+#define SEGMENT_ROOT4_SHIFT_MASK  15u
+#define SEGMENT_ROOT4_LINE_MASK	  ((1u << SEGMENT_ROOT4_SHIFT) - 1)
+#define SEGMENT_LEAF4_STARTS	  10
+#define SEGMENT_LEAF4_SHORT	  15 /* starts of a leaf of short values */
+#define SEGMENT_INNER4_STARTS	  30
+#define SEGMENT_INNER4_CHILD	  15 /* of halves */
+
+#define SEGMENT_LANES	  0x0001000100010001ULL
+#define SEGMENT_LANE_TOPS 0x8000800080008000ULL
+
+/* Every lane an address, its top bit set: from which lanes can be taken without a borrow. */
+pure_inline __u64 segment_lanes_of(__u32 address, __u32 shift)
+{
+	return (address >> shift & (SEGMENT_LANE_FREE - 1)) * SEGMENT_LANES | SEGMENT_LANE_TOPS;
+}
+
+/* 1 in each lane whose start is at or below the address. */
+pure_inline __u64 segment_lanes_below(__u64 address, __u64 starts)
+{
+	return ((address - starts) & SEGMENT_LANE_TOPS) >> SEGMENT_LANE_BITS;
+}
+
+pure_inline __u32 segment_lanes_sum(__u64 lanes)
+{
+	return lanes * SEGMENT_LANES >> 48;
+}
+
+pure_inline __u32 segment_leaf4_short(const struct segment_line *line, __u64 address)
+{
+	__u64 below = segment_lanes_below(address, line->words[0]) +
+		      segment_lanes_below(address, line->words[1]) +
+		      segment_lanes_below(address, line->words[2]) +
+		      segment_lanes_below(address, line->words[3]);
+
+	return line->quarters[16 + (segment_lanes_sum(below) & 15)];
+}
+
+pure_inline __u32 segment_leaf4(const struct segment_line *line, __u64 address)
+{
+	__u64 below = segment_lanes_below(address, line->words[0]) +
+		      segment_lanes_below(address, line->words[1]) +
+		      segment_lanes_below((__u32)address, line->halves[4]);
+
+	return line->halves[(5 + segment_lanes_sum(below)) & 15];
+}
+
+/* The child's line. */
+pure_inline __u32 segment_inner4(const struct segment_line *line, __u64 address)
+{
+	__u64 below = segment_lanes_below((__u32)address, line->halves[14]);
+
+	for (int i = 0; i < 7; i++)
+		below += segment_lanes_below(address, line->words[i]);
+	return line->halves[SEGMENT_INNER4_CHILD] + segment_lanes_sum(below);
+}
+
+/* ---- IPv6 prefixes ---- */
+
+/*
+ * While clients have at most 64 bits keys are words, else pairs of them, high words first. An inner
+ * line has the first starts of all its children but the first; they follow one another in the next
+ * level, and child c of line n is line n * fan-out + c of it. What is kept of a start is the
+ * address before it (none is 0), so that all ones, in keys that are not used, is above every
+ * client.
+ */
+#define SEGMENT_INNER6	    8
+#define SEGMENT_LEAF6	    5 /* 6 values: halves[10..15] */
+#define SEGMENT_INNER6_LONG 4
+#define SEGMENT_LEAF6_LONG  3 /* 4 values: halves[12..15] */
+
+/* 1 or 0, without a branch: which of them is less is anybody's guess. */
+pure_inline __u32 segment_less(__u64 a, __u64 b)
+{
+	return ((~a & b) | ((~a | b) & (a - b))) >> 63;
+}
+
+pure_inline __u32 segment_less_long(__u64 a_high, __u64 a_low, __u64 b_high, __u64 b_low)
+{
+	return segment_less(a_high, b_high) | ((a_high == b_high) & segment_less(a_low, b_low));
+}
+
+pure_inline __u32 segment_inner6(const struct segment_line *line, __u64 high)
+{
+	__u32 child = 0;
+
+	for (int i = 0; i < SEGMENT_INNER6; i++)
+		child += segment_less(line->words[i], high);
+	return child;
+}
+
+pure_inline __u32 segment_leaf6(const struct segment_line *line, __u64 high)
+{
+	__u32 value = 0;
+
+	for (int i = 0; i < SEGMENT_LEAF6; i++)
+		value += segment_less(line->words[i], high);
+	return line->halves[(2 * SEGMENT_LEAF6 + value) & 15];
+}
+
+pure_inline __u32 segment_inner6_long(const struct segment_line *line, __u64 high, __u64 low)
+{
+	__u32 child = 0;
+
+	for (int i = 0; i < SEGMENT_INNER6_LONG; i++)
+		child += segment_less_long(line->words[i], line->words[SEGMENT_INNER6_LONG + i],
+					   high, low);
+	return child;
+}
+
+pure_inline __u32 segment_leaf6_long(const struct segment_line *line, __u64 high, __u64 low)
+{
+	__u32 value = 0;
+
+	for (int i = 0; i < SEGMENT_LEAF6_LONG; i++)
+		value += segment_less_long(line->words[i], line->words[SEGMENT_LEAF6_LONG + i],
+					   high, low);
+	return line->halves[(4 * SEGMENT_LEAF6_LONG + value) & 15];
+}
 
 #endif
