@@ -26,13 +26,14 @@ static __always_inline int is_cut(const struct held_flow *p, const struct view *
 {
 	struct view_rule *rule;
 
-	if (p->killed)
+	if (p->killed || generation < noted_cut(p->notes))
 		return 1;
 	/* To the canary that a client is pinned to, only what cuts all takes it from there. */
 	if ((p->decision == REASON_OVERRIDE && cohort == p->chosen_cohort) || cohort > CANARIES_MAX)
 		return generation < view->pins_cut;
-	/* A client that is held out now was the default rule's. */
-	rule = lookup(rules, view->rules + (p->rule == RULE_NONE ? view->default_rule : p->rule));
+	/* Of a client that is held out now, too, the rule of its class. */
+	rule = lookup(rules, view->rules + (view->flags & VIEW_SEGMENTS ? noted_rule(p->notes)
+									: view->default_rule));
 	return rule && rule_cuts(rule, cohort, p->hash, generation);
 }
 
@@ -66,7 +67,8 @@ static __always_inline __u32 origin_cohort(const struct held_flow *p, const stru
 		return noted_pin(p->notes);
 	if (view->origin_holdout && client_hash(token, HOLDOUT_SALT64) < view->origin_holdout)
 		return 0;
-	rule = lookup(rules, view->rules + view->default_rule);
+	rule = lookup(rules, view->rules + (view->flags & VIEW_SEGMENTS ? noted_origin(p->notes)
+									: view->default_rule));
 	return rule ? rule_origin(rule, client_hash(token, view->origin_salt64)) : 0;
 }
 
@@ -341,6 +343,12 @@ static __always_inline __u64 in_era(const struct packet *p)
 	return era_is_open(p, now) ? now : 0;
 }
 
+/* Is the client in a group that it was not in when the era began? */
+static __always_inline int has_joined(const struct packet *p)
+{
+	return p->group && p->group->token && !p->group->origin;
+}
+
 static __always_inline void hold_affinity(struct packet *p)
 {
 	__u16 flags = p->view->flags;
@@ -359,10 +367,12 @@ static __always_inline void hold_affinity(struct packet *p)
 	if (!held)
 		return;
 	ask(p, held, now);
-	if (p->view->flags & VIEW_ORIGIN_KEY) {
+	if ((p->view->flags & VIEW_ORIGIN_KEY) || has_joined(p)) {
 		give_headers(&p->headers, &held->headers);
 		find_origin(p->ctx, held, p->view);
 	}
+	if (p->group && p->group->origin)
+		held->origin_token = p->group->origin;
 	hold_flow(held, p->view);
 	take_answer(p, held);
 }

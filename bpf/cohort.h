@@ -7,7 +7,7 @@
 #define XDP_CANARY_COHORT_H
 
 #include "allocation.h"
-#include "client.h"
+#include "classes.h"
 
 /*
  * The last of @count sorted ranges from @base on that starts at or below the address: a binary
@@ -67,9 +67,15 @@ static __always_inline void decide_without_rule(struct packet *p, __u8 cohort, e
 	p->decision = decision;
 }
 
+/* The first rule that holds the client. */
+static __always_inline __u8 rule_of(const struct packet *p)
+{
+	return p->view->flags & VIEW_SEGMENTS ? noted_rule(p->notes) : p->view->default_rule;
+}
+
 static __always_inline void decide_cohort(struct packet *p)
 {
-	__u8 pinned = PIN_NONE;
+	__u8 pinned = PIN_NONE, rule = rule_of(p);
 
 	p->rule = RULE_NONE;
 	p->hash = client_hash(p->token, p->view->salt64);
@@ -88,12 +94,12 @@ static __always_inline void decide_cohort(struct packet *p)
 		decide_without_rule(p, 0, REASON_HOLDOUT);
 		return;
 	}
-	p->view_rule = lookup(rules, p->view->rules + p->view->default_rule);
+	p->view_rule = lookup(rules, p->view->rules + rule);
 	if (!p->view_rule) { /* cannot be: every view has its rules */
 		decide_without_rule(p, 0, REASON_DEFAULT);
 		return;
 	}
-	p->rule = p->view->default_rule;
+	p->rule = rule;
 	p->decision = p->view_rule->reason;
 	p->cohort = rule_cohort(p->view_rule, p->hash);
 	if ((p->view->flags & VIEW_TRANSITION) && rule_disputes(p->view_rule, p->hash))

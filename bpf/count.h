@@ -41,6 +41,17 @@ static __always_inline void count_flags(struct rule_counter *counter, const stru
 		counter->rsts++;
 }
 
+static __always_inline void count_segment(const struct packet *p)
+{
+	struct segment_counter *counter;
+
+	if (!p->view_rule || !p->view_rule->segment)
+		return;
+	counter = lookup(segment_counters, p->view_rule->segment - 1);
+	if (counter)
+		counter->packets++;
+}
+
 /* What few packets have: another path than the current one, or no client key of their own. */
 static __always_inline void count_affinity(const struct packet *p)
 {
@@ -89,6 +100,7 @@ static __always_inline void count_decision(struct packet *p)
 		backend->packets++;
 		backend->bytes += bytes;
 	}
+	count_segment(p);
 	count_affinity(p);
 }
 

@@ -34,7 +34,7 @@ array_map(cells, struct service_cell, BPF_F_MMAPABLE);
  * passed. */
 array_map(views, struct view, BPF_F_MMAPABLE);
 
-/* Key: view.rules + rule; RULES_MAX a view. Writer, life: the view's. */
+/* Key: view.rules + rule; VIEW_RULES a view. Writer, life: the view's. */
 array_map(rules, struct view_rule, BPF_F_MMAPABLE);
 
 /* Key: (view.rings[cohort] + slot) / RING_LINE_SLOTS. Writer, life: the view's. */
@@ -56,6 +56,19 @@ array_map(transition, struct transition_line, BPF_F_MMAPABLE);
 /* Key: view.server_ids + slot. Writer, life: the view's. Read for client key quic alone. */
 array_map(server_ids, struct server_id, BPF_F_MMAPABLE);
 
+/* Key: view_table(), 0 to SEGMENT_TABLES - 1. Writer: publish, one that no shown view names. */
+array_map(segment_tables, struct segment_table, BPF_F_MMAPABLE);
+
+/* Key: table.lines + line. Writer, life: the table's. One line a client as a rule. */
+array_map(segment_lines, struct segment_line, BPF_F_MMAPABLE);
+
+/* Key: (view.classes + class) / CLASS_LINE_CLASSES. Writer, life: the view's. Read for services
+ * with segments alone. */
+array_map(classes, struct class_line, BPF_F_MMAPABLE);
+
+/* Key: view.groups + group. Writer, life: the view's. Read for services with group_by alone. */
+array_map(groups, struct group_entry, BPF_F_MMAPABLE);
+
 /* Key: copy * buckets + hash. Writer: publish, the copy that box.vips does not name. */
 array_map(vip_buckets, struct vip_bucket, BPF_F_MMAPABLE);
 
@@ -71,6 +84,7 @@ counter_map(decision_counters, struct decision_counter);   /* key: service */
 counter_map(affinity_counters, struct affinity_counter);   /* key: service */
 counter_map(rule_counters, struct rule_counter);	   /* key: view_rule.counters + lane */
 counter_map(backend_counters, struct backend_counter);	   /* key: backend_line.counter */
+counter_map(segment_counters, struct segment_counter);	   /* key: view_rule.segment - 1 */
 
 /*
  * Not looked up by the program: storing an element waits until every program that runs now has

@@ -14,6 +14,7 @@
 #include "parse.h"
 #include "service.h"
 #include "client.h"
+#include "classes.h"
 #include "cohort.h"
 #include "backend.h"
 #include "affinity.h"
@@ -47,6 +48,8 @@ static __always_inline enum reason decide(struct packet *p)
 	if (fate != GO_ON)
 		return fate;
 	identify_client(p);
+	forget(p->notes, p->token);
+	find_class(p);
 	forget(p->notes, p->token);
 	decide_cohort(p);
 	forget(p->notes, p->token);

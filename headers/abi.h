@@ -19,9 +19,10 @@
 
 #include "hash.h"
 #include "reasons.h"
+#include "segments.h"
 #include "types.h"
 
-#define ABI_VERSION 2
+#define ABI_VERSION 3
 
 #define COHORTS_MAX  4
 #define CANARIES_MAX (COHORTS_MAX - 1)
@@ -56,13 +57,16 @@ enum view_flag {
 	VIEW_BALANCE_CLIENT = 1 << 2, /* the backend depends on the client, not on the flow */
 	VIEW_PINS = 1 << 3,	      /* pins_count is not 0 */
 	VIEW_TRANSITION = 1 << 4,     /* an era is open until view.era_ends */
-	VIEW_SEGMENTS = 1 << 5,	      /* reserved: rules depend on the client's segments */
+	VIEW_SEGMENTS = 1 << 5,	      /* rules depend on the client's segments */
 	VIEW_MASK4 = 1 << 6,	      /* mask4 is not all ones */
 	VIEW_KEY_QUIC = 1 << 7,	      /* connection ids name the backend */
 	VIEW_KEY_PAYLOAD = 1 << 8,    /* the client key is in the UDP payload */
 	VIEW_ALL_DISPUTED = 1 << 9,   /* salt, key, holdout, slots or cohorts changed in the era */
 	VIEW_ORIGIN_KEY = 1 << 10,    /* the origin's client key or balance was another */
+	VIEW_GROUPS = 1 << 11,	      /* clients of a group share a token */
+	VIEW_TABLE = 3 << 14,	      /* which of the segment tables, 0 to SEGMENT_TABLES - 1 */
 };
+#define VIEW_TABLE_SHIFT 14
 /* What makes a flow's place in hash space and rings. */
 #define VIEW_KEY_FLAGS (VIEW_KEY_FLOW | VIEW_BALANCE_CLIENT | VIEW_MASK4 | VIEW_KEY_PAYLOAD)
 
@@ -90,7 +94,7 @@ struct view {
 	__u32 rules;		      /* first of the service's rules in map `rules` */
 	__u32 backends;		      /* first of the service's lines in map `backends` */
 	__u32 rings[COHORTS_MAX + 1]; /* cohort c has the slots rings[c] up to rings[c + 1] */
-	__u32 counters;		      /* rule counters of decisions that no rule took */
+	__u32 classes;		      /* first of the service's classes in map `classes` */
 	__u32 holdout;		      /* T(holdout): held out iff h' is below; 0: nobody */
 	__be32 mask4;		      /* of the client key, from prefix4 */
 	__u16 flags;		      /* enum view_flag */
@@ -101,14 +105,15 @@ struct view {
 	__u8 steer;		      /* enum steer_method */
 	__u8 latched;		      /* reserved: bit c: canary c is latched at control */
 
-	/* Cold: read for pins and the other client keys, and by user space. */
-	__u32 pins; /* first of the service's ranges in map `pins` */
+	/* Cold: read for pins, groups and the other client keys, and by user space. */
+	__u32 counters; /* rule counters of decisions that no rule took */
+	__u32 groups;	/* first of the service's groups in map `groups` */
+	__u32 pins;	/* first of the service's ranges in map `pins` */
 	__u32 pins_count;
 	__u32 backends_count; /* lines reserved, from `backends` on */
 	__u32 slots_count;    /* reserved, from rings[0] on: those of cohorts that left, too */
 	__u64 epoch;
 	__u64 digest;		/* of everything that decides: equal on boxes that decide alike */
-	__u64 content;		/* of what was compiled: tells the store's epoch from another's */
 	__u32 server_ids;	/* first of the service's slots in map `server_ids` */
 	__u32 server_ids_count; /* a power of two; 0: none */
 	struct payload_key payload;
@@ -136,12 +141,16 @@ struct view {
 	__u16 origin_flags; /* VIEW_KEY_FLAGS */
 	__u8 origin_lanes[COHORTS_MAX];
 	__u8 origin_cohorts;
-	__u8 padding;
+	__u8 rules_gone; /* lines behind the current rules that are the origin of some clients */
 	struct payload_key origin_payload;
-	__u8 reserved2[44];
+	__u32 padding2;
+	__u64 content; /* of what was compiled: tells the store's epoch from another's */
+	__u32 classes_count;
+	__u32 groups_count;
+	__u8 reserved2[24];
 } cache_aligned;
 BUILD_CHECK(sizeof(struct view) == 4 * CACHE_LINE);
-BUILD_CHECK(__builtin_offsetof(struct view, pins) == CACHE_LINE);
+BUILD_CHECK(__builtin_offsetof(struct view, counters) == CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view, era_ends) == 2 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view, pins_end) == 3 * CACHE_LINE);
 
@@ -175,7 +184,7 @@ struct view_rule {
 	__u8 cuts[CANARIES_MAX];
 	__u16 reserved;
 	__u32 counters; /* index of its first rule counters; a lane per cohort follows */
-	__u32 segment;	/* reserved */
+	__u32 segment;	/* index of its segment's counter + 1; 0: the default rule */
 	struct interval current[CANARIES_MAX];
 	struct interval disputed[CANARIES_MAX];
 
@@ -188,6 +197,54 @@ struct view_rule {
 } cache_aligned;
 BUILD_CHECK(sizeof(struct view_rule) == 2 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view_rule, origin) == CACHE_LINE);
+
+/*
+ * The first lines of a view's rules are the current ones, in their order; those after them are
+ * rules that are gone: in the era they are still the origin of some clients.
+ */
+#define VIEW_RULES (2 * RULES_MAX)
+
+/* ---- classes and groups of clients ---- */
+
+/*
+ * A client's value in the segment table (segments.h) is `group | class`: table.class_bits of class,
+ * the group above. What a service makes of a class is one u32: the rule that decides on its
+ * clients, the line of the rule that did when the era began, whether any epoch of the era said
+ * otherwise, and the generation before which their entries on canaries are cut, because another
+ * rule that was cut decided on them then. Class 0: clients that the table does not have.
+ */
+#define CLASS_RULE_MASK	   0xffu
+#define CLASS_ORIGIN_SHIFT 8
+#define CLASS_ORIGIN_MASK  0x7fu
+#define CLASS_CHANGED	   (1u << 15)
+#define CLASS_CUT_SHIFT	   16
+#define CLASS_LINE_CLASSES 16
+
+struct class_line {
+	__u32 classes[CLASS_LINE_CLASSES];
+} cache_aligned;
+
+pure_inline __u8 class_rule(__u32 class)
+{
+	return class;
+}
+
+pure_inline __u8 class_origin(__u32 class)
+{
+	return class >> CLASS_ORIGIN_SHIFT & CLASS_ORIGIN_MASK;
+}
+
+pure_inline __u8 class_cut(__u32 class)
+{
+	return class >> CLASS_CUT_SHIFT;
+}
+
+/* Tokens that all clients of a group share; 0: each has its own. Group 0: no group. */
+struct group_entry {
+	__u64 token;
+	__u64 origin;  /* the same when the era began */
+	__u64 changed; /* not 0: any epoch of the era said otherwise */
+};
 
 /* ---- rings and backends ---- */
 
@@ -417,6 +474,11 @@ struct rule_counter {
 
 struct backend_counter {
 	__u64 packets, bytes;
+};
+
+/* Of one segment: packets that one of its rules decided. */
+struct segment_counter {
+	__u64 packets;
 };
 
 /* Of one service: packets by the reason of their cohort. */

@@ -22,7 +22,9 @@
 
 #include "types.h"
 
-#define SEGMENT_TABLES	   2
+/* One is shown. Two are after a writer died between the services that it showed the next to. */
+#define SEGMENT_TABLES	   3
+#define GROUP_COLUMNS_MAX  4  /* of a box */
 #define SEGMENT_TREE6_MOST 10 /* levels */
 
 enum segment_flag {
@@ -53,10 +55,17 @@ struct segment_table {
 
 	/* Read where there are IPv6 prefixes. */
 	__u32 tree6[SEGMENT_TREE6_MOST]; /* first line of each level, the leaves last */
-	__u64 digest;			 /* of what the table was built of, in names */
-	__u64 reserved2[2];
+
+	/* For user space alone. */
+	__u32 members; /* first of the lines with a word of segments' bits for each class */
+	__u32 tokens;  /* first of those with a word for each group, for each column in turn */
+	__u32 columns_count;
+	__u32 reserved2;
+	__u64 digest;			  /* of what the table was built of */
+	__u64 columns[GROUP_COLUMNS_MAX]; /* digests of the names of those that services group by */
+	__u64 reserved3[4];
 } cache_aligned;
-BUILD_CHECK(sizeof(struct segment_table) == 2 * CACHE_LINE);
+BUILD_CHECK(sizeof(struct segment_table) == 3 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct segment_table, tree6) == CACHE_LINE);
 
 struct segment_line {

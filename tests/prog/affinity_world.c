@@ -228,7 +228,7 @@ static void stage(struct lab *lab, struct publication *publication, struct lab_s
 	lab_compile(service, &image);
 	require(lab, publication_stage(publication, service->slot, service->service.name,
 				       &image.image, service->epoch++, image.hops,
-				       service->has_eras ? &plan : NULL, lab->errors));
+				       service->has_eras ? &plan : NULL, NULL, lab->errors));
 	lab_image_release(&image);
 }
 

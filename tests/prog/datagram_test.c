@@ -1049,7 +1049,8 @@ static void explain_of_a_file_says_what_the_program_says(void **state)
 
 			packet_build(&plan, &frame);
 			by_program = explained(lab, frame);
-			decide(&image.image, lab_secret, &flow, &by_file);
+			decide(&image.image, lab_secret, &flow, &(struct client_facts){0},
+			       &by_file);
 			assert_true(by_file.token == by_program.token);
 			assert_int_equal(by_file.backend, by_program.backend);
 			assert_int_equal(by_file.cohort, by_program.cohort);

@@ -150,7 +150,7 @@ static void assert_said_as_decided(const struct lab *lab, const struct view_imag
 	};
 	struct explanation decided;
 
-	decide(image, lab->secret, &flow, &decided);
+	decide(image, lab->secret, &flow, &(struct client_facts){0}, &decided);
 	assert_true(said->token == decided.token && said->hash == decided.hash);
 	assert_int_equal(said->holdout_hash, decided.holdout_hash);
 	assert_int_equal(said->chosen_cohort, decided.chosen_cohort);

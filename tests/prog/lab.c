@@ -49,6 +49,12 @@ struct lab *lab_open(struct siphash_key secret, struct limits limits)
 	lab->secret = secret;
 	if (!limits.transition_flows)
 		limits.transition_flows = 131072;
+	if (!limits.segment_clients)
+		limits.segment_clients = 16384;
+	if (!limits.segment_prefixes)
+		limits.segment_prefixes = 16384;
+	if (!limits.observed_clients)
+		limits.observed_clients = 4096;
 	lab->limits = limits;
 	lab->ingress = LAB_INGRESS;
 	lab->errors = errors_new();

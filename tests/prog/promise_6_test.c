@@ -200,7 +200,7 @@ static void random_flow(struct history *history, unsigned int number)
 		 port);
 }
 
-enum segment { SEGMENT, START, END };
+enum tcp_segment { SEGMENT, START, END };
 
 /* A short header with the id that the flow's server issued, or a version 1 Initial. */
 static void write_quic(struct flow *flow, bool starts, struct frame *frame)
@@ -217,7 +217,7 @@ static void write_quic(struct flow *flow, bool starts, struct frame *frame)
 	}
 }
 
-static void build(struct flow *flow, enum segment segment, struct frame *frame)
+static void build(struct flow *flow, enum tcp_segment segment, struct frame *frame)
 {
 	bool starts = segment == START;
 
@@ -268,7 +268,7 @@ static void broken(const struct world *world, struct history *history, const cha
 }
 
 static void send_one(struct world *world, struct history *history, struct flow *flow,
-		     enum segment segment)
+		     enum tcp_segment segment)
 {
 	static const char *const names[] = {"segment", "start", "end"};
 	static struct frame frame;
@@ -292,7 +292,7 @@ static void send_one(struct world *world, struct history *history, struct flow *
 	totals.starved += !seen.has_room;
 }
 
-static enum segment random_segment(struct history *history, const struct flow *flow)
+static enum tcp_segment random_segment(struct history *history, const struct flow *flow)
 {
 	const struct promised_flow *promised = &flow->promised;
 

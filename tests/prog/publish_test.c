@@ -200,7 +200,7 @@ static void show(struct lab *lab, uint32_t slot, const struct lab_image *image, 
 
 	assert_int_equal(publication_begin(lab->datapath, &publication, lab->errors), 0);
 	assert_int_equal(publication_stage(publication, slot, "shop", &once, epoch, image->hops,
-					   NULL, lab->errors),
+					   NULL, NULL, lab->errors),
 			 0);
 	assert_int_equal(publication_show(publication, lab->errors), 0);
 	publication_end(publication);
@@ -436,7 +436,7 @@ static void what_does_not_fit_is_refused_and_changes_nothing(void **state)
 	lab_compile(service, &image);
 	assert_int_equal(publication_begin(lab->datapath, &publication, lab->errors), 0);
 	assert_int_equal(publication_stage(publication, 0, "shop", &image.image, 2, image.hops,
-					   NULL, lab->errors),
+					   NULL, NULL, lab->errors),
 			 -28);
 	assert_int_equal(errors_count(lab->errors), 1);
 	publication_end(publication);

@@ -100,7 +100,7 @@ static void show_variant(struct lab *lab, struct views *views, uint64_t epoch)
 	lab_compile(service, &image);
 	assert_int_equal(publication_stage(publication, service->slot, service->service.name,
 					   &image.image, epoch, image.hops, calm ? NULL : &plan,
-					   lab->errors),
+					   NULL, lab->errors),
 			 0);
 	lab_image_release(&image);
 	usleep(STAGED_US);

@@ -143,7 +143,7 @@ static void stage(struct lab *lab, const struct views *views, struct publication
 		struct view_image once = image->image;
 
 		check(lab, publication_stage(publication, slot, slot ? "api" : "shop", &once, epoch,
-					     image->hops, NULL, lab->errors));
+					     image->hops, NULL, NULL, lab->errors));
 	}
 }
 

@@ -153,7 +153,7 @@ static int stage(struct lab *lab, struct publication *publication, struct lab_se
 
 	lab_compile(service, &image);
 	error = publication_stage(publication, service->slot, service->service.name, &image.image,
-				  service->epoch, image.hops, NULL, lab->errors);
+				  service->epoch, image.hops, NULL, NULL, lab->errors);
 	lab_image_release(&image);
 	return error;
 }

@@ -270,7 +270,7 @@ static void stage(struct lab *lab, struct publication *publication, struct lab_s
 	lab_compile(service, &image);
 	check(lab, publication_stage(publication, service->slot, service->service.name,
 				     &image.image, service->epoch++, image.hops,
-				     plan_of(publication, service, &plan), lab->errors));
+				     plan_of(publication, service, &plan), NULL, lab->errors));
 	lab_image_release(&image);
 }
 

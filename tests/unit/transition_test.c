@@ -30,6 +30,8 @@
 
 /* ---- the service as it is wanted ---- */
 
+static const struct client_classes no_table;
+
 struct world_pin {
 	uint8_t cohort;	  /* or PIN_NONE */
 	uint64_t expires; /* ns */
@@ -100,6 +102,7 @@ static void compile_rules(const struct world *world, struct view_image *image)
 		struct view_rule *rule = &image->rules[i];
 
 		rule->counters = 100 + i * LANES_MAX;
+		rule->segment = i + 1 < world->rules ? i + 1 : 0;
 		for (canary = 0; canary + 1u < world->cohorts; canary++) {
 			if (!world->shares[i][canary])
 				continue;
@@ -1138,7 +1141,7 @@ static void step(struct history *history)
 		account(history, &plan);
 	else
 		history->shown = epoch_of(&history->world, plan.monotonic_ns);
-	assert_int_equal(transition_fold(&shown, &plan, &image), 0);
+	assert_int_equal(transition_fold(&shown, &plan, &no_table, &image), 0);
 	check_folded(history, &image);
 	place(history, &image);
 }
@@ -1204,7 +1207,7 @@ static void publish(struct history *history, struct transition_plan plan)
 	plan.hz = HZ;
 	plan.monotonic_ns = ns_of(history->now);
 	compile(&history->world, &image);
-	assert_int_equal(transition_fold(&shown, &plan, &image), 0);
+	assert_int_equal(transition_fold(&shown, &plan, &no_table, &image), 0);
 	place(history, &image);
 }
 

@@ -44,6 +44,7 @@ struct live_answer {
 struct answer {
 	struct explanation e;
 	struct flow flow;
+	struct client_facts facts; /* of explain -f: the kernel finds its own */
 	char client[ADDRESS_TEXT_SIZE], flow_text[3 * ADDRESS_TEXT_SIZE],
 		backend[ADDRESS_TEXT_SIZE];
 	bool in_era;
@@ -211,7 +212,7 @@ static int ask_kernel(const struct explainer *explainer, struct answer *answer)
 
 static void ask_image(const struct explainer *explainer, struct answer *answer)
 {
-	decide(&explainer->image, explainer->secret, &answer->flow, &answer->e);
+	decide(&explainer->image, explainer->secret, &answer->flow, &answer->facts, &answer->e);
 	if (answer->e.has_backend)
 		name_backend_of_image(explainer, answer);
 }

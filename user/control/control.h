@@ -42,9 +42,10 @@ struct control {
 		bool all; /* of a kill that is lifted */
 	} * cuts;	  /* control_cut() */
 	size_t cuts_count;
-	bool has_made_maps;   /* and not committed yet: they go again with an error */
-	uint64_t patience_ms; /* left of this write, to wait for neighbours */
-	size_t published;     /* services that control_publish() gave a new view */
+	bool has_made_maps;	   /* and not committed yet: they go again with an error */
+	uint64_t patience_ms;	   /* left of this write, to wait for neighbours */
+	struct tables *tables; /* of the write under way (control/tables.h) */
+	size_t published;	   /* services that control_publish() gave a new view */
 };
 
 /* For reading: works with no store, no maps, no privileges as far as files allow. */
@@ -140,6 +141,7 @@ int secret_read(const char *path, bool make, struct siphash_key *out, struct err
 
 struct view_numbers {
 	uint32_t rule_groups[RULES_MAX];
+	int8_t segments[RULES_MAX]; /* of each rule; -1: the default rule */
 	uint32_t no_rule_group;
 	uint8_t lanes[COHORTS_MAX];
 	uint16_t *backend_numbers; /* in the order of the cohorts' backends */
@@ -155,5 +157,7 @@ void view_numbers_release(struct view_numbers *numbers);
 int numbers_begin(struct control *control, uint32_t slot);
 /* Gives back the numbers of names that the service no longer has. */
 int numbers_free(struct control *control, const struct service *service);
+/* Gives back those of segments that no rule names any more. */
+int numbers_free_segments(struct control *control);
 
 #endif

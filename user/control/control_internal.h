@@ -27,6 +27,11 @@ int settled_next_hop(struct control *control, struct next_hops *next_hops,
 		     const struct service *service, const struct backend *backend,
 		     const struct backend_line *shown, struct next_hop *out);
 
+/* ---- numbers.c ---- */
+
+/* Of the rule's segment, a new one where it has none; -1: the default rule. */
+int number_segment(struct control *control, const struct rule *rule, int8_t *out);
+
 /* ---- cuts.c ---- */
 
 /* As control_cut(), of all canaries and pins: when a kill is lifted. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What a service is compiled from: its policy, the numbers of its names, and what is live of it. */
-#include "control/control_internal.h"
+#include "control/tables.h"
 
 #include "util/text.h"
 
@@ -101,6 +101,8 @@ int service_input_make(struct control *control, const struct service *service,
 	input->pins = out->pins;
 	if (control->datapath)
 		input->secret_fingerprint = datapath_box(control->datapath)->secret_fingerprint;
+	memcpy(input->rule_segments, out->numbers.segments, sizeof(input->rule_segments));
+	input->segments_digest = tables_digest(control->tables, service, &out->numbers);
 	memcpy(input->rule_groups, out->numbers.rule_groups, sizeof(input->rule_groups));
 	memcpy(input->lanes, out->numbers.lanes, sizeof(input->lanes));
 	input_shares(control, service, input);

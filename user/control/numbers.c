@@ -4,7 +4,7 @@
  * counters do, and so that a backend's number means the same backend in every view that packets may
  * still see.
  */
-#include "control/control.h"
+#include "control/control_internal.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -137,6 +137,21 @@ static int number_lane(struct control *control, const struct service *service, c
 	return error;
 }
 
+int number_segment(struct control *control, const struct rule *rule, int8_t *out)
+{
+	uint32_t number_of_segment = 0;
+	int error;
+
+	*out = -1;
+	if (rule->is_default)
+		return 0;
+	error = number(control, NUMBER_SEGMENT, "", rule->segment, SEGMENTS_MAX,
+		       MAP_SEGMENT_COUNTERS, 1, &number_of_segment);
+	if (!error)
+		*out = number_of_segment;
+	return error;
+}
+
 int numbers_begin(struct control *control, uint32_t slot)
 {
 	int error = zero_counters(control, MAP_DECISION_COUNTERS, slot, 1);
@@ -155,6 +170,8 @@ int numbers_of(struct control *control, const struct service *service, struct vi
 	error = rule_group(control, service, "", &out->no_rule_group);
 	for (i = 0; i < service->rules_count && !error; i++)
 		error = rule_group(control, service, service->rules[i].name, &out->rule_groups[i]);
+	for (i = 0; i < service->rules_count && !error; i++)
+		error = number_segment(control, &service->rules[i], &out->segments[i]);
 	for (i = 0; i < service->cohorts_count && !error; i++)
 		error = number_lane(control, service, service->cohorts[i].name, out,
 				    &out->lanes[i]);
@@ -257,6 +274,24 @@ int numbers_free(struct control *control, const struct service *service)
 		keep_backends(service, &kept, prefix);
 		error = free_others(control, NUMBER_BACKEND_COUNTER, "", prefix, &kept);
 	}
+	free(kept.names);
+	return error;
+}
+
+int numbers_free_segments(struct control *control)
+{
+	const struct policy *policy = control->policy;
+	struct kept_names kept = {.room = policy->services_count * RULES_MAX};
+	size_t service, rule;
+	int error;
+
+	kept.names = calloc(kept.room + 1, sizeof(*kept.names));
+	if (!kept.names)
+		return -ENOMEM;
+	for (service = 0; service < policy->services_count; service++)
+		for (rule = 0; rule < policy->services[service].rules_count; rule++)
+			keep(&kept, "", policy->services[service].rules[rule].segment);
+	error = free_others(control, NUMBER_SEGMENT, "", NULL, &kept);
 	free(kept.names);
 	return error;
 }

@@ -5,7 +5,7 @@
  * store ahead of the kernel or the kernel untouched; comparing epochs finds the first, and nothing
  * has to be done about the second.
  */
-#include "control/control_internal.h"
+#include "control/tables.h"
 
 #include "allocation.h"
 #include "observe/baseline.h"
@@ -149,14 +149,17 @@ static int stage_view(struct control *control, struct publication *publication,
 		      struct view_image *image, const struct live_service *live)
 {
 	struct transition_plan plan = plan_of(control, publication, input->service);
-	struct next_hop *hops = ask_next_hops(control, next_hops, input, image->backends_count,
-					      datapath_view(control->datapath, live->slot));
+	const struct view *shown = datapath_view(control->datapath, live->slot);
+	struct next_hop *hops =
+		ask_next_hops(control, next_hops, input, image->backends_count, shown);
+	struct client_classes classes;
 	int error;
 
 	if (!hops)
 		return -EIO;
+	tables_classes(control->tables, input->service, shown, &classes);
 	error = publication_stage(publication, live->slot, live->name, image, live->epoch, hops,
-				  &plan, control->errors);
+				  &plan, &classes, control->errors);
 	free(hops);
 	control->published += !error;
 	return error;
@@ -211,7 +214,8 @@ static int bring_up(struct control *control, struct publication *publication,
 		    struct view_image *image, const struct live_service *live)
 {
 	const struct view *view = datapath_view(control->datapath, live->slot);
-	bool is_current = is_shown(control, live) && !is_cut(control, live->name) &&
+	bool is_current = is_shown(control, live) && tables_are_shown(control->tables, view) &&
+			  !is_cut(control, live->name) &&
 			  !era_is_over(view, publication_now(publication));
 	struct transition_plan plan;
 	int error;
@@ -234,6 +238,8 @@ static bool remembers(const struct view_image *image)
 {
 	size_t i;
 
+	if (image->view.rules_gone)
+		return true;
 	for (i = 0; i < image->backends_count; i++)
 		if (image->backends[i].flags & BACKEND_GONE)
 			return true;
@@ -296,7 +302,9 @@ static int publish_service(struct control *control, struct publication *publicat
 	if (error)
 		return error;
 	if (!control_is_touched(control, service->name) &&
-	    (!control->datapath || is_shown(control, &live)))
+	    (!control->datapath ||
+	     (is_shown(control, &live) &&
+	      tables_are_shown(control->tables, datapath_view(control->datapath, live.slot)))))
 		return 0;
 	before = live.epoch;
 	error = service_input_make(control, service, &input);
@@ -434,6 +442,8 @@ static int stage_all(struct control *control, struct publication *publication,
 			error = numbers_free(control, &policy->services[i]);
 	free(settled);
 	if (!error)
+		error = numbers_free_segments(control);
+	if (!error)
 		error = control_reload_live(control);
 	if (error || !control->datapath)
 		return error;
@@ -445,6 +455,7 @@ int control_publish(struct control *control)
 {
 	struct publication *publication = NULL;
 	struct next_hops *next_hops = NULL;
+	struct siphash_key secret = {0};
 	int error = 0;
 
 	control->patience_ms = NEIGHBOURS_WAIT_MS;
@@ -456,8 +467,6 @@ int control_publish(struct control *control)
 		return error;
 	}
 	if (control->datapath) {
-		struct siphash_key secret;
-
 		error = read_secret(control, &secret);
 		if (!error)
 			error = publication_begin(control->datapath, &publication, control->errors);
@@ -471,6 +480,8 @@ int control_publish(struct control *control)
 	if (!error && control->datapath)
 		error = adopt_kills(control);
 	if (!error)
+		error = tables_begin(control, secret, &control->tables);
+	if (!error)
 		error = stage_all(control, publication, next_hops);
 	if (!error)
 		error = store_commit(control->store, control->errors);
@@ -481,6 +492,8 @@ int control_publish(struct control *control)
 		error = publication_show(publication, control->errors);
 		lift_kills(control);
 	}
+	tables_end(control->tables);
+	control->tables = NULL;
 	next_hops_close(next_hops);
 	publication_end(publication);
 	return error;

@@ -30,6 +30,10 @@
 	X(PINS, "pins", struct pin_range)                                                          \
 	X(TRANSITION, "transition", struct transition_line)                                        \
 	X(SERVER_IDS, "server_ids", struct server_id)                                              \
+	X(SEGMENT_TABLES, "segment_tables", struct segment_table) \
+	X(SEGMENT_LINES, "segment_lines", struct segment_line) \
+	X(CLASSES, "classes", struct class_line)                                                   \
+	X(GROUPS, "groups", struct group_entry)                                                    \
 	X(VIP_BUCKETS, "vip_buckets", struct vip_bucket)                                           \
 	X(VIPS6, "vips6", struct vip6)                                                             \
 	X(SERVICE_NAMES, "service_names", struct service_name)                                     \
@@ -39,6 +43,7 @@
 	X(AFFINITY_COUNTERS, "affinity_counters", struct affinity_counter)                         \
 	X(RULE_COUNTERS, "rule_counters", struct rule_counter)                                     \
 	X(BACKEND_COUNTERS, "backend_counters", struct backend_counter)                            \
+	X(SEGMENT_COUNTERS, "segment_counters", struct segment_counter)                            \
 	X(GRACE_INNER, "grace_inner", __u32)                                                       \
 	X(GRACE, "grace", __u32)
 

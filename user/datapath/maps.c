@@ -7,6 +7,7 @@
 
 #include "policy/ring.h"
 #include "policy/vip_table.h"
+#include "segment/layout.h"
 #include "util/siphash.h"
 #include "util/text.h"
 
@@ -32,6 +33,9 @@
 #define PIN_RANGES_MAX                                                                             \
 	(2u << PINS_SEARCH_STEPS) /* of the most that one service can have, two generations */
 
+/* Of all services together: what each makes of each class of clients, two generations. */
+#define SERVICE_CLASSES (1u << 20)
+
 static const char *const map_names[MAPS] = {
 #define X(symbol, name, type) [MAP_##symbol] = name,
 	FOR_EACH_MAP(X)
@@ -46,7 +50,7 @@ static const size_t map_value_sizes[MAPS] = {
 
 bool map_is_per_cpu(enum map_id id)
 {
-	return id >= MAP_INTERFACE_COUNTERS && id <= MAP_BACKEND_COUNTERS;
+	return id >= MAP_INTERFACE_COUNTERS && id <= MAP_SEGMENT_COUNTERS;
 }
 
 static bool map_is_mmapable(enum map_id id)
@@ -84,7 +88,7 @@ static uint32_t map_entries(enum map_id id, const struct limits *limits)
 	case MAP_VIEWS:
 		return 2 * slots;
 	case MAP_RULES:
-		return 2 * slots * RULES_MAX;
+		return 2 * slots * VIEW_RULES;
 	case MAP_RING_SLOTS:
 		return ring_slots(limits) / RING_LINE_SLOTS + 1;
 	case MAP_BACKENDS:
@@ -105,6 +109,16 @@ static uint32_t map_entries(enum map_id id, const struct limits *limits)
 		return slots * (RULES_MAX + 1) * LANES_MAX;
 	case MAP_BACKEND_COUNTERS:
 		return 2 * limits->backends;
+	case MAP_SEGMENT_TABLES:
+		return SEGMENT_TABLES;
+	case MAP_SEGMENT_LINES:
+		return 2 * layout_lines_max(limits->segment_clients, limits->segment_prefixes);
+	case MAP_CLASSES:
+		return SERVICE_CLASSES / CLASS_LINE_CLASSES;
+	case MAP_GROUPS:
+		return 2 * limits->segment_clients;
+	case MAP_SEGMENT_COUNTERS:
+		return SEGMENTS_MAX;
 	default:
 		return 1;
 	}

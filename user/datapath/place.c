@@ -22,6 +22,9 @@ static const struct {
 	[REGION_BACKENDS] = {MAP_BACKENDS, 1, "backends", "backends"},
 	[REGION_PINS] = {MAP_PINS, 1, "pins", "backends"},
 	[REGION_SERVER_IDS] = {MAP_SERVER_IDS, 1, "server ids", "backends"},
+	[REGION_CLASSES] = {MAP_CLASSES, CLASS_LINE_CLASSES, "classes of clients",
+			    "segment_clients"},
+	[REGION_GROUPS] = {MAP_GROUPS, 1, "groups of clients", "segment_clients"},
 	[REGION_TRANSITION] = {MAP_TRANSITION, 1, "sets of the transition table",
 			       "transition_flows"},
 };
@@ -63,6 +66,12 @@ static int regions_take(struct regions *regions, uint32_t count, uint32_t *first
 	return regions_insert(regions, (struct region){free_from, count});
 }
 
+/* Classes lie in whole lines. */
+static uint32_t class_room(uint32_t classes)
+{
+	return (classes + CLASS_LINE_CLASSES - 1) & -CLASS_LINE_CLASSES;
+}
+
 /* Sets of an era that is over for packets are free. */
 static int regions_of_view(struct publication *publication, const struct view *view)
 {
@@ -73,6 +82,8 @@ static int regions_of_view(struct publication *publication, const struct view *v
 		[REGION_BACKENDS] = {view->backends, view->backends_count},
 		[REGION_PINS] = {view->pins, view->pins_count},
 		[REGION_SERVER_IDS] = {view->server_ids, view->server_ids_count},
+		[REGION_CLASSES] = {view->classes, class_room(view->classes_count)},
+		[REGION_GROUPS] = {view->groups, view->groups_count},
 		[REGION_TRANSITION] = {view->transition_base,
 				       has_sets ? view->transition_lines : 0},
 	};
@@ -306,6 +317,27 @@ static int place_server_ids(struct publication *publication, const char *name,
 	return 0;
 }
 
+static int place_classes(struct publication *publication, const char *name,
+			 struct view_image *image, struct errors *errors)
+{
+	struct view *view = &image->view;
+	int error = take(publication, name, REGION_CLASSES, class_room(view->classes_count),
+			 &view->classes, errors);
+
+	if (!error && view->classes_count)
+		memcpy(map_part(publication->datapath, MAP_CLASSES, __u32, view->classes,
+				view->classes_count),
+		       image->classes, view->classes_count * sizeof(*image->classes));
+	if (!error)
+		error = take(publication, name, REGION_GROUPS, view->groups_count, &view->groups,
+			     errors);
+	if (!error && view->groups_count)
+		memcpy(map_part(publication->datapath, MAP_GROUPS, struct group_entry, view->groups,
+				view->groups_count),
+		       image->groups, view->groups_count * sizeof(*image->groups));
+	return error;
+}
+
 static uint32_t free_entries(const struct regions *regions)
 {
 	uint32_t used = 0;
@@ -361,10 +393,14 @@ int place_image(struct publication *publication, const char *name, const struct 
 	if (!error)
 		error = place_server_ids(publication, name, image, errors);
 	if (!error)
+		error = place_classes(publication, name, image, errors);
+	if (!error)
 		error = place_transition(publication, image);
-	image->view.rules = view_index * RULES_MAX;
+	if (error)
+		return error;
+	image->view.rules = view_index * VIEW_RULES;
 	memcpy(map_part(publication->datapath, MAP_RULES, struct view_rule, image->view.rules,
-			RULES_MAX),
-	       image->rules, image->rules_count * sizeof(*image->rules));
-	return error;
+			VIEW_RULES),
+	       image->rules, sizeof(image->rules));
+	return 0;
 }

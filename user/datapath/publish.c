@@ -52,7 +52,7 @@ struct shown_view datapath_shown(const struct datapath *datapath, uint32_t slot)
 		return (struct shown_view){0};
 	return (struct shown_view){
 		.view = view,
-		.rules = map_part(datapath, MAP_RULES, struct view_rule, view->rules, RULES_MAX),
+		.rules = map_part(datapath, MAP_RULES, struct view_rule, view->rules, VIEW_RULES),
 		.slots = map_part(datapath, MAP_RING_SLOTS, __u32, view->rings[0],
 				  view->slots_count) -
 			 view->rings[0],
@@ -62,6 +62,10 @@ struct shown_view datapath_shown(const struct datapath *datapath, uint32_t slot)
 				 view->pins_count),
 		.server_ids = map_part(datapath, MAP_SERVER_IDS, struct server_id, view->server_ids,
 				       view->server_ids_count),
+		.classes =
+			map_part(datapath, MAP_CLASSES, __u32, view->classes, view->classes_count),
+		.groups = map_part(datapath, MAP_GROUPS, struct group_entry, view->groups,
+				   view->groups_count),
 		.killed = service_is_killed(datapath, slot),
 	};
 }
@@ -132,8 +136,10 @@ void publication_end(struct publication *publication)
 
 int publication_stage(struct publication *publication, uint32_t slot, const char *name,
 		      struct view_image *image, uint64_t epoch, const struct next_hop *hops,
-		      const struct transition_plan *plan, struct errors *errors)
+		      const struct transition_plan *plan, const struct client_classes *classes,
+		      struct errors *errors)
 {
+	static const struct client_classes no_table;
 	struct datapath *datapath = publication->datapath;
 	struct shown_view shown;
 	uint32_t index = 2 * slot + (service_cells(datapath)[slot].view == 2 * slot + 1);
@@ -141,16 +147,22 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 	struct staged_view *grown;
 	int error = 0;
 
+	if (!classes)
+		classes = &no_table;
 	if (plan)
 		era_settle(publication, slot);
 	shown = datapath_shown(datapath, slot);
 	if (plan)
-		error = transition_fold(&shown, plan, image);
+		error = transition_fold(&shown, plan, classes, image);
+	else
+		error = compile_classes(classes, image);
 	if (!error)
 		error = place_image(publication, name, shown.view, image, index, hops, hops_count,
 				    errors);
 	if (error)
 		return error;
+	if (image->view.flags & (VIEW_SEGMENTS | VIEW_GROUPS))
+		image->view.flags |= classes->table << VIEW_TABLE_SHIFT;
 	era_extend(publication, slot, &image->view);
 	grown = reallocarray(publication->views, publication->views_count + 1, sizeof(*grown));
 	if (!grown)

@@ -32,13 +32,15 @@ void publication_expect(struct publication *publication, size_t services);
 
 /*
  * Fills the spare view of the service in @slot from @image, which it completes: folded with the
- * shown view by @plan (NULL: the change takes every flow at once). @hops: of the image's backend
+ * shown view by @plan (NULL: the change takes every flow at once). @classes: of the
+ * segment table that it is to use; NULL: of none. @hops: of the image's backend
  * lines, by number (state NEXT_HOP_RESOLVED or unknown). -ENOSPC with an error where rings, lines
  * or pins do not fit.
  */
 int publication_stage(struct publication *publication, uint32_t slot, const char *name,
 		      struct view_image *image, uint64_t epoch, const struct next_hop *hops,
-		      const struct transition_plan *plan, struct errors *errors);
+		      const struct transition_plan *plan, const struct client_classes *classes,
+		      struct errors *errors);
 /*
  * Health alone, in the shown view, whose era is open: @image is what it would be compiled to now. A
  * packet sees a backend's slots before its cell. -EAGAIN: no era is open, or more than health

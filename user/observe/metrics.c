@@ -388,6 +388,17 @@ static void shares(struct page *page, const char *name, const char *help, enum s
 	}
 }
 
+static void segment_hits(struct page *page)
+{
+	size_t i;
+
+	family(page, "segment_hits_total", "counter",
+	       "Packets that a rule of the segment decided, in all services.");
+	for (i = 0; i < page->snapshot->segments_count; i++)
+		fprintf(page->out, PREFIX "segment_hits_total{segment=\"%s\"} %" PRIu64 "\n",
+			page->snapshot->segments[i].name, page->snapshot->segments[i].packets);
+}
+
 /* ---- the box ---- */
 
 static void versions(struct page *page)
@@ -463,6 +474,7 @@ static void render(struct page *page)
 	shares(page, "share_actual_ratio",
 	       "Part of the new flows that the rule decided since its service last changed.",
 	       SHARE_ACTUAL);
+	segment_hits(page);
 	versions(page);
 	interfaces(page);
 	daemon_facts(page);

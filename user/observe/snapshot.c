@@ -156,6 +156,30 @@ static int read_interfaces(struct reader *reader, struct snapshot *out)
 	return error;
 }
 
+static int read_segments(struct reader *reader, struct snapshot *out)
+{
+	struct control *control = reader->control;
+	size_t i;
+	int error = 0;
+
+	for (i = 0; control->store && i < control->policy->segments_count && !error; i++) {
+		struct segment_hits *hits = &out->segments[out->segments_count];
+		uint32_t number;
+
+		hits->name = control->policy->segments[i].name;
+		error = store_find_number(control->store, NUMBER_SEGMENT, "", hits->name, &number,
+					  control->errors);
+		if (error == -ENOENT) { /* no rule names it */
+			error = 0;
+			continue;
+		}
+		if (!error)
+			error = read_into(reader, MAP_SEGMENT_COUNTERS, number, &hits->packets);
+		out->segments_count++;
+	}
+	return error;
+}
+
 int snapshot_read(struct control *control, const char *only, struct snapshot *out)
 {
 	struct reader reader = {.control = control, .cpus = libbpf_num_possible_cpus()};
@@ -168,6 +192,8 @@ int snapshot_read(struct control *control, const char *only, struct snapshot *ou
 	error = reader.values && out->services ? read_interfaces(&reader, out) : -ENOMEM;
 	if (control->datapath)
 		out->since_ns = datapath_box(control->datapath)->created;
+	if (!error)
+		error = read_segments(&reader, out);
 	for (i = 0; i < control->policy->services_count && !error; i++) {
 		const struct service *service = &control->policy->services[i];
 
@@ -234,6 +260,8 @@ void snapshot_subtract(struct snapshot *now, const struct snapshot *before)
 	for (i = 0; i < now->interfaces_count; i++)
 		subtract(&now->interfaces[i].counters, &before->interfaces[i].counters,
 			 sizeof(now->interfaces[i].counters));
+	for (i = 0; i < now->segments_count; i++)
+		now->segments[i].packets -= before->segments[i].packets;
 	subtract(now->reasons, before->reasons, sizeof(now->reasons));
 	now->seen -= before->seen;
 }

@@ -33,6 +33,11 @@ struct interface_snapshot {
 	enum attach_state state;
 };
 
+struct segment_hits {
+	const char *name;
+	uint64_t packets; /* that a rule of the segment decided */
+};
+
 /* Pointers into the control it was read from: it must outlive the snapshot. */
 struct snapshot {
 	uint64_t time_ns, since_ns;
@@ -40,6 +45,8 @@ struct snapshot {
 	size_t services_count;
 	struct interface_snapshot *interfaces;
 	size_t interfaces_count;
+	struct segment_hits segments[SEGMENTS_MAX]; /* those that rules name */
+	size_t segments_count;
 	uint64_t reasons[REASONS];
 	uint64_t seen;
 };

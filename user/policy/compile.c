@@ -84,6 +84,7 @@ static void compile_rule(const struct compile_input *input, size_t index, struct
 
 	*out = (struct view_rule){
 		.reason = service->rules[index].is_default ? REASON_DEFAULT : REASON_RULE,
+		.segment = service->rules[index].is_default ? 0 : input->rule_segments[index] + 1,
 		.counters = input->rule_groups[index] * LANES_MAX,
 	};
 	for (canary = 1; canary < service->cohorts_count; canary++) {
@@ -291,7 +292,7 @@ static int compile_digest(const struct compile_input *input, struct view_image *
 	const struct service *service = input->service;
 	size_t cohort, i, count = service->vips_count + input->pins_count;
 	struct view head = out->view;
-	uint64_t parts[5];
+	uint64_t parts[6];
 	char **lines;
 
 	for (cohort = 0; cohort < service->cohorts_count; cohort++)
@@ -312,24 +313,26 @@ static int compile_digest(const struct compile_input *input, struct view_image *
 	for (i = 0; i < out->rules_count; i++) {
 		struct view_rule rule = out->rules[i];
 
-		rule.counters = 0;
+		rule.counters = rule.segment = 0;
 		parts[4] = siphash13(digest_key, &rule, sizeof(rule));
 		parts[3] = siphash13(digest_key, &parts[3], 2 * sizeof(parts[0]));
 	}
-	out->view.digest = siphash13(digest_key, parts, 4 * sizeof(parts[0]));
+	parts[4] = input->segments_digest;
+	out->view.digest = siphash13(digest_key, parts, 5 * sizeof(parts[0]));
 	free(lines);
 	return 0;
 }
 
 /* The pins are in the view's digest, by the clock on the wall: the ranges have the kernel's. */
-static void compile_content(struct view_image *out)
+static void compile_content(const struct compile_input *input, struct view_image *out)
 {
-	uint64_t parts[4] = {
+	uint64_t parts[5] = {
 		siphash13(digest_key, &out->view, sizeof(out->view)),
 		siphash13(digest_key, out->rules, sizeof(out->rules)),
 		siphash13(digest_key, out->backends, out->backends_count * sizeof(*out->backends)),
 		siphash13(digest_key, out->server_ids,
 			  out->server_ids_count * sizeof(*out->server_ids)),
+		input->segments_digest,
 	};
 
 	out->content = siphash13(digest_key, parts, sizeof(parts));
@@ -340,7 +343,8 @@ int compile_view(const struct compile_input *input, struct view_image *out)
 	size_t i, ranges;
 	int error;
 
-	*out = (struct view_image){0};
+	*out = (struct view_image){.has_groups = input->service->group_by != NULL};
+	memcpy(out->rule_segments, input->rule_segments, sizeof(out->rule_segments));
 	compile_head(input, &out->view);
 	out->rules_count = input->service->rules_count;
 	for (i = 0; i < out->rules_count; i++)
@@ -359,12 +363,50 @@ int compile_view(const struct compile_input *input, struct view_image *out)
 	error = compile_backends(input, out);
 	if (error)
 		goto out;
-	compile_content(out);
+	compile_content(input, out);
 	add_health(input, out);
 	return 0;
 out:
 	view_image_release(out);
 	return error;
+}
+
+uint8_t first_rule(const struct view_image *image, uint64_t members)
+{
+	uint8_t rule;
+
+	for (rule = 0; rule + 1u < image->rules_count; rule++)
+		if (members >> image->rule_segments[rule] & 1)
+			break;
+	return rule;
+}
+
+int compile_classes(const struct client_classes *classes, struct view_image *out)
+{
+	uint32_t i;
+
+	if (out->rules_count > 1 && classes->classes_count) {
+		out->classes = calloc(classes->classes_count, sizeof(*out->classes));
+		if (!out->classes)
+			return -ENOMEM;
+		for (i = 0; i < classes->classes_count; i++) {
+			uint32_t rule = first_rule(out, classes->members[i]);
+
+			out->classes[i] = rule | rule << CLASS_ORIGIN_SHIFT;
+		}
+		out->view.classes_count = classes->classes_count;
+		out->view.flags |= VIEW_SEGMENTS;
+	}
+	if (out->has_groups && classes->groups_count) {
+		out->groups = calloc(classes->groups_count, sizeof(*out->groups));
+		if (!out->groups)
+			return -ENOMEM;
+		for (i = 0; i < classes->groups_count; i++)
+			out->groups[i].token = out->groups[i].origin = classes->tokens[i];
+		out->view.groups_count = classes->groups_count;
+		out->view.flags |= VIEW_GROUPS;
+	}
+	return 0;
 }
 
 int compile_rings(const struct compile_input *input, struct view_image *out)
@@ -381,5 +423,7 @@ void view_image_release(struct view_image *image)
 	free(image->pins);
 	free(image->server_ids);
 	free(image->slots);
+	free(image->classes);
+	free(image->groups);
 	*image = (struct view_image){0};
 }

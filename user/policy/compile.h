@@ -17,6 +17,9 @@ struct compile_input {
 	const struct pin *pins; /* already in the form of the service's client key */
 	size_t pins_count;
 	uint64_t secret_fingerprint;
+	/* Of the segments that rules name, bits of class members; -1: of the default rule. */
+	int8_t rule_segments[RULES_MAX];
+	uint64_t segments_digest; /* of the memberships and grouping that the service uses */
 	uint32_t rule_groups[RULES_MAX];
 	uint32_t no_rule_group;
 	uint8_t lanes[COHORTS_MAX];
@@ -25,11 +28,27 @@ struct compile_input {
 	const uint8_t *backend_health; /* enum backend_health of each; NULL: all serve */
 };
 
+/*
+ * The classes and groups of the segment table that a view is to use, and what each was in the table
+ * that the shown view uses. Class 0 and group 0 are those of clients that no table has.
+ */
+struct client_classes {
+	uint32_t classes_count, groups_count; /* 0: there is no table */
+	const __u64 *members;		      /* of each class: bits of segments */
+	const __u64 *tokens;		      /* of each group, of the service's column; 0: none */
+	const uint32_t *shown_classes, *shown_groups; /* NULL: it uses the same table */
+	uint8_t table;				      /* its place in map `segment_tables` */
+};
+
 struct view_image {
 	struct view view; /* rings[] count from 0; rules, backends, pins are left 0 */
-	struct view_rule rules[RULES_MAX];
+	struct view_rule rules[VIEW_RULES]; /* behind the current ones those of the era's origin */
 	size_t rules_count;
-	struct backend_line *backends; /* by number, without next hops; unused numbers are zero */
+	int8_t rule_segments[RULES_MAX]; /* as in the input */
+	bool has_groups;		 /* the service groups its clients */
+	uint32_t *classes;		 /* view.classes_count of them; NULL: none */
+	struct group_entry *groups;	 /* view.groups_count of them; NULL: none */
+	struct backend_line *backends;	 /* by number, without next hops; unused numbers are zero */
 	size_t backends_count;
 	struct pin_range *pins;
 	struct server_id *server_ids; /* of its backends, one after the other */
@@ -42,6 +61,10 @@ struct view_image {
 int compile_view(const struct compile_input *input, struct view_image *out);
 /* Fills out->slots; apart, for it takes longest and is not needed to see that nothing has changed.
  */
+/* The classes and groups of a table that is not folded with anything shown. -ENOMEM. */
+int compile_classes(const struct client_classes *classes, struct view_image *out);
+/* The index of the first rule that holds clients with these bits of segments, or the default. */
+uint8_t first_rule(const struct view_image *image, uint64_t members);
 int compile_rings(const struct compile_input *input, struct view_image *out);
 void view_image_release(struct view_image *image);
 

@@ -3,6 +3,7 @@
 #include "policy/decide.h"
 
 #include "allocation.h"
+#include "util/siphash.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -97,7 +98,7 @@ static uint8_t pinned_cohort(const struct view_image *image, const struct flow *
 	return cohort;
 }
 
-static void decide_cohort(const struct view_image *image, const struct flow *flow,
+static void decide_cohort(const struct view_image *image, const struct flow *flow, uint64_t members,
 			  struct explanation *out)
 {
 	uint8_t pinned = image->view.pins_count ? pinned_cohort(image, flow) : PIN_NONE;
@@ -109,7 +110,7 @@ static void decide_cohort(const struct view_image *image, const struct flow *flo
 	} else if (out->holdout_hash < image->view.holdout) {
 		out->decision = REASON_HOLDOUT;
 	} else {
-		out->rule = image->view.default_rule;
+		out->rule = first_rule(image, members);
 		out->decision = image->rules[out->rule].reason;
 		out->cohort = rule_cohort(&image->rules[out->rule], out->hash);
 	}
@@ -149,16 +150,18 @@ static void choose_backend(const struct view_image *image, struct explanation *o
 }
 
 void decide(const struct view_image *image, struct siphash_key secret, const struct flow *flow,
-	    struct explanation *out)
+	    const struct client_facts *facts, struct explanation *out)
 {
 	struct siphash_state state = siphash_begin(secret);
 
 	*out = (struct explanation){.has_service = 1, .path = PATH_CURRENT};
 	out->token = image->view.flags & VIEW_KEY_FLOW ? flow_token(state, flow)
 						       : source_token(&image->view, state, flow);
+	if (facts->group)
+		out->token = siphash13(secret, facts->group, strlen(facts->group));
 	out->hash = client_hash(out->token, image->view.salt64);
 	out->holdout_hash = client_hash(out->token, HOLDOUT_SALT64);
 	out->flow = flow_of(&image->view, flow);
-	decide_cohort(image, flow, out);
+	decide_cohort(image, flow, facts->members, out);
 	choose_backend(image, out);
 }

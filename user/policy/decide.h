@@ -18,9 +18,15 @@ struct flow {
 	uint8_t protocol;
 };
 
+/* What segments and groups say of the client. */
+struct client_facts {
+	uint64_t members;  /* bits of segments, as in compile_input.rule_segments */
+	const char *group; /* text of the column that the service groups by; NULL: none */
+};
+
 /* Fills what the stages client, cohort and backend do; reason is the decision's or NO_BACKEND or
  * NOT_ENFORCED. */
 void decide(const struct view_image *image, struct siphash_key secret, const struct flow *flow,
-	    struct explanation *out);
+	    const struct client_facts *facts, struct explanation *out);
 
 #endif

@@ -5,21 +5,13 @@
  * over from the shown view while its era is open, and else begin with what it decides now. More may
  * be disputed than is: that costs a lookup.
  */
-#include "policy/transition.h"
+#include "policy/transition_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ERA_GENERATIONS 200 /* cuts in an era; then its entries are given up */
-
-struct fold {
-	const struct shown_view *shown;
-	const struct transition_plan *plan;
-	struct view_image *image;
-	bool open;    /* the shown view's era goes on */
-	bool pending; /* it is over, but not for clients whose pin ended by itself, or will */
-};
 
 static uint64_t latest(uint64_t a, uint64_t b)
 {
@@ -44,16 +36,26 @@ static bool goes_on(const struct fold *fold)
 
 /* ---- what the shown view decides ---- */
 
-/* The shown rule of the same name, which its counters tell. */
-static const struct view_rule *shown_rule(const struct fold *fold, const struct view_rule *rule)
+/* The default rule is the default rule, whatever its name; others go by name, which counters tell.
+ */
+static bool is_same_rule(const struct view_rule *a, const struct view_rule *b)
 {
+	return a->segment && b->segment ? a->counters == b->counters : !a->segment && !b->segment;
+}
+
+const struct view_rule *shown_rule(const struct fold *fold, const struct view_rule *rule)
+{
+	const struct view *view = fold->shown->view;
 	const struct view_rule *rules = fold->shown->rules;
 	int i;
 
-	for (i = 0; i <= fold->shown->view->default_rule; i++)
-		if (rules[i].counters == rule->counters)
+	for (i = 0; i <= view->default_rule; i++)
+		if (is_same_rule(&rules[i], rule))
 			return &rules[i];
-	return &rules[fold->shown->view->default_rule];
+	for (i = RULES_MAX; i < RULES_MAX + view->rules_gone; i++)
+		if (is_same_rule(&rules[i], rule))
+			return &rules[i];
+	return NULL;
 }
 
 struct span {
@@ -154,6 +156,9 @@ static bool rules_differ(const struct fold *fold)
 		const struct view_rule *rule = &fold->image->rules[i];
 		const struct view_rule *shown = shown_rule(fold, rule);
 
+		/* Of a rule that was not there, or had gone, the classes tell. */
+		if (!shown || shown > &fold->shown->rules[fold->shown->view->default_rule])
+			continue;
 		for (canary = 0; canary < CANARIES_MAX; canary++)
 			if (!spans_equal(current_span(rule, canary),
 					 shown_span(fold, shown, canary)))
@@ -459,7 +464,7 @@ static int fold_rings(const struct fold *fold)
 /* ---- rules ---- */
 
 /* Where numbers began anew an old cut has entries no more, but origins. */
-static uint8_t spared(const struct view *view, uint8_t cut)
+uint8_t spared(const struct view *view, uint8_t cut)
 {
 	uint8_t now = era_generation(view->era, view->era_first);
 
@@ -506,35 +511,58 @@ static void carry_cuts(const struct fold *fold, struct view_rule *rule,
 	rule->kept_before[canary] = rehashed ? 0 : shown->kept_before[own];
 }
 
+static struct span origin_span(const struct fold *fold, const struct view_rule *shown, int canary)
+{
+	if (fold->open)
+		return span_of(&shown->origin[canary], shown->live & RULE_ORIGIN << canary);
+	return shown_span(fold, shown, canary);
+}
+
+void set_origin(const struct fold *fold, struct view_rule *rule, const struct view_rule *shown)
+{
+	int canary;
+
+	for (canary = 0; canary < CANARIES_MAX; canary++)
+		set_span(rule, &rule->origin[canary], RULE_ORIGIN, canary,
+			 origin_span(fold, shown, canary));
+}
+
+static struct span disputed_span(const struct fold *fold, const struct view_rule *rule,
+				 const struct view_rule *shown, int canary)
+{
+	struct span disputed =
+		disagreement(current_span(rule, canary), shown_span(fold, shown, canary));
+
+	if (!fold->open)
+		return disputed;
+	disputed = hull(disputed,
+			span_of(&shown->disputed[canary], shown->live & RULE_DISPUTED << canary));
+	if (fold->shown->killed) /* it decided before the kill, in this era */
+		disputed = hull(disputed, current_span(shown, canary));
+	return disputed;
+}
+
+/* Of a rule that the shown view has not, all clients were another rule's: their classes say so. */
 static void fold_rule(const struct fold *fold, struct view_rule *rule, uint8_t cuts,
 		      uint8_t generation)
 {
-	const struct view *before_view = fold->shown->view, *view = &fold->image->view;
 	const struct view_rule *shown = shown_rule(fold, rule);
-	bool rehashed = hashes_differ(before_view, view);
+	bool rehashed = hashes_differ(fold->shown->view, &fold->image->view);
 	int canary;
 
 	for (canary = 0; canary < CANARIES_MAX; canary++) {
-		struct span now = current_span(rule, canary),
-			    before = shown_span(fold, shown, canary);
-		struct span disputed = disagreement(now, before), origin = before;
-
-		if (fold->open) {
-			disputed = hull(disputed, span_of(&shown->disputed[canary],
-							  shown->live & RULE_DISPUTED << canary));
-			if (fold->shown->killed) /* it decided before the kill, in this era */
-				disputed = hull(disputed, current_span(shown, canary));
-			origin = span_of(&shown->origin[canary],
-					 shown->live & RULE_ORIGIN << canary);
+		if (shown)
+			set_span(rule, &rule->disputed[canary], RULE_DISPUTED, canary,
+				 disputed_span(fold, rule, shown, canary));
+		if (shown && fold->open)
 			carry_cuts(fold, rule, shown, canary, rehashed);
-		}
-		set_span(rule, &rule->disputed[canary], RULE_DISPUTED, canary, disputed);
-		set_span(rule, &rule->origin[canary], RULE_ORIGIN, canary, origin);
 		if (fold->plan->cut_all)
 			add_cut(rule, canary, (struct span){0, 0}, generation);
 		else if (cuts & 1 << (canary + 1))
-			add_cut(rule, canary, now, generation);
+			add_cut(rule, canary, current_span(rule, canary), generation);
 	}
+	if (shown)
+		set_origin(fold, rule, shown);
 }
 
 static bool has_cuts(const struct transition_plan *plan)
@@ -788,7 +816,9 @@ static int fold_all(struct fold *fold, bool changed)
 	mark_disputes(fold);
 	for (i = 0; i < fold->image->rules_count; i++)
 		fold_rule(fold, &fold->image->rules[i], plan->cuts[i], generation);
-	error = fold_backends(fold);
+	error = fold_classes(fold);
+	if (!error)
+		error = fold_backends(fold);
 	return error ? error : fold_rings(fold);
 }
 
@@ -819,19 +849,20 @@ static void mark_unused(struct view_image *image)
 }
 
 int transition_fold(const struct shown_view *shown, const struct transition_plan *plan,
-		    struct view_image *image)
+		    const struct client_classes *classes, struct view_image *image)
 {
-	struct fold fold = {.shown = shown, .plan = plan, .image = image};
+	struct fold fold = {.shown = shown, .plan = plan, .classes = classes, .image = image};
 	bool changed;
 	uint64_t margin;
 	int error;
 
 	mark_unused(image);
 	if (!shown->view)
-		return 0;
+		return compile_classes(classes, image);
 	margin = plan->now + jiffies_of_ms(ERA_MARGIN_MS, plan->hz);
 	changed = pins_differ(&fold) || heads_differ(&image->view, shown->view) ||
-		  rules_differ(&fold) || rings_differ(&fold) || ids_left(&fold) || has_cuts(plan);
+		  rules_differ(&fold) || classes_differ(&fold) || rings_differ(&fold) ||
+		  ids_left(&fold) || has_cuts(plan);
 	/* Where only pins that end by themselves are left of an era, a change begins another. */
 	fold.open = era_is_open(shown->view, margin) ||
 		    (!changed && !era_is_over(shown->view, plan->now) &&
@@ -841,9 +872,11 @@ int transition_fold(const struct shown_view *shown, const struct transition_plan
 	image->view.era = shown->view->era;
 	image->view.eras = shown->view->eras;
 	error = fold_pins(&fold);
-	if (!error && (changed || fold.open || image->view.pins_end > plan->now))
-		error = fold_all(&fold, changed);
-	return error;
+	if (error)
+		return error;
+	if (changed || fold.open || image->view.pins_end > plan->now)
+		return fold_all(&fold, changed);
+	return compile_classes(classes, image);
 }
 
 /* ---- server ids ---- */

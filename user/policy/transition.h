@@ -18,7 +18,9 @@ struct shown_view {
 	const struct backend_line *backends; /* of the view, by number */
 	const struct pin_range *pins;
 	const struct server_id *server_ids;
-	bool killed; /* its decisions are the control's, whatever it says */
+	const uint32_t *classes;	  /* view.classes_count */
+	const struct group_entry *groups; /* view.groups_count */
+	bool killed;			  /* its decisions are the control's, whatever it says */
 };
 
 struct transition_plan {
@@ -48,13 +50,14 @@ bool era_is_open(const struct view *view, uint64_t now);
 bool era_is_over(const struct view *view, uint64_t now);
 
 /*
- * Makes of @image, freshly compiled, what is to be shown after @shown. Without a change of what
- * decides, and no era open, it stays as it is. The transition table's place (view.transition_*) is
- * the shown one's while the era goes on, else left 0. 0 or -ENOMEM; -ENOSPC: too many backends are
- * remembered.
+ * Makes of @image, freshly compiled, what is to be shown after @shown, with the @classes and groups
+ * of the segment table that it will use (counts of 0: none; then the shown view uses none either).
+ * Without a change of what decides, and no era open, it stays as it is. The transition table's
+ * place (view.transition_*) is the shown one's while the era goes on, else left 0. 0 or -ENOMEM;
+ * -ENOSPC: too many backends are remembered.
  */
 int transition_fold(const struct shown_view *shown, const struct transition_plan *plan,
-		    struct view_image *image);
+		    const struct client_classes *classes, struct view_image *image);
 
 /* Slots of a table of @count server ids, a power of two; 0 for none. */
 size_t server_ids_size(size_t count);
