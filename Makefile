@@ -16,9 +16,10 @@ PACKAGES := libbpf libcap yaml-0.1 jansson sqlite3 libmicrohttpd libmnl libsyste
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wmissing-prototypes -Wstrict-prototypes
 CFLAGS ?= -O2 -g
-ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARNINGS) -MMD -MP -I. -Iheaders -Iuser -I$(BUILD) \
+# No fused operations, that bins and models have on every machine the doubles of numpy and scikit-learn.
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(CFLAGS) -ffp-contract=off $(WARNINGS) -MMD -MP -I. -Iheaders -Iuser -I$(BUILD) \
 	-DVERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PACKAGES))
-LIBS = $(shell pkg-config --libs $(PACKAGES))
+LIBS = $(shell pkg-config --libs $(PACKAGES)) -lm
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(subst aarch64,arm64,$(subst x86_64,x86,$(ARCH))) \
 	-Wall -Wextra -Werror -Wno-unused-parameter -MMD -MP -Iheaders -Ibpf -I/usr/include/$(MULTIARCH)
 
