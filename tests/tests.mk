@@ -58,6 +58,14 @@ bench: $(BUILD)/tests/bench/bench
 REFERENCE_TESTS := $(sort $(wildcard tests/reference/test_*.py))
 E2E_TESTS := $(sort $(wildcard tests/e2e/*_test.py))
 
+# What the references ask for our own answers.
+REFERENCE_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/reference/*.c)))
+
+$(BUILD)/tests/reference/%: tests/reference/%.c $(LIB_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,TEST,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $< $(LIB_OBJECTS) -o $@ $(LIBS)
+
 # What they preload into programs of others; so no sanitizers in it.
 E2E_LIBRARIES := $(patsubst tests/e2e/%.c,$(BUILD)/tests/e2e/%.so,$(filter-out %.bpf.c,$(wildcard tests/e2e/*.c)))
 
@@ -74,4 +82,4 @@ $(FLOWS): $(wildcard tests/e2e/flows/*.c tests/e2e/flows/*.h)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARNINGS) $(filter %.c,$^) -o $@
 
 .PHONY: tests
-tests: $(UNIT_TESTS) $(PROG_TESTS) $(FLOWS) $(E2E_LIBRARIES)
+tests: $(UNIT_TESTS) $(PROG_TESTS) $(REFERENCE_PROGRAMS) $(FLOWS) $(E2E_LIBRARIES)

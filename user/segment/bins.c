@@ -21,14 +21,16 @@ static int refuse_memory(const char *object, struct errors *errors)
 
 /* ---- what numpy does ---- */
 
-/* numpy.linspace(start, stop, bins + 1) into @edges. */
+/*
+ * numpy.linspace(start, stop, bins + 1) into @edges. What numpy does otherwise where the step
+ * underflows to 0 makes no difference: then some edges are equal, which is refused.
+ */
 static void linspace(double start, double stop, size_t bins, double *edges)
 {
-	double delta = stop - start, step = delta / bins;
+	double step = (stop - start) / bins;
 
-	for (size_t i = 0; i <= bins; i++)
-		/* A step that underflows to 0 is not taken: numpy's "denormal numbers, gh-5437". */
-		edges[i] = (step == 0 ? i / (double)bins * delta : i * step) + start;
+	for (size_t i = 0; i < bins; i++)
+		edges[i] = i * step + start;
 	edges[bins] = stop;
 }
 

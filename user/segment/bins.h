@@ -40,7 +40,8 @@ struct bin_edges {
  * The edges that @values (finite, in any order, @count of them) give. Errors, about @object:
  * -ENODATA there are no values to find edges of; -EDOM a value is infinite, NaN, or not above -1
  * with log; -ERANGE edges that cannot be told apart or are beyond a double (where pandas raises
- * ValueError or answers NaN); -EINVAL edges that do not ascend; -ENOMEM.
+ * ValueError, answers NaN, or, between denormal numbers, searches in edges that do not ascend);
+ * -EINVAL edges that do not ascend; -ENOMEM.
  */
 int bins_make(const struct segment_bins *bins, const double *values, size_t count,
 	      struct bin_edges *out, const char *object, struct errors *errors);
