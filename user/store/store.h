@@ -264,6 +264,28 @@ int store_grouping(struct store *store, const char *column, struct grouping *out
 int store_drop_grouping(struct store *store, const char *column, struct errors *errors);
 void grouping_release(struct grouping *grouping);
 
+/* ---- models, as they were imported ---- */
+
+struct stored_model {
+	char name[NAME_SIZE];
+	uint64_t time_ns;
+	char *by;
+	char *json; /* NULL in lists */
+};
+
+/* Replaces a model of that name. Its time and who are the writer's. */
+int store_set_model(struct store *store, const char *name, const char *json, struct errors *errors);
+/* -ENOENT without an error where there is none. */
+int store_model(struct store *store, const char *name, struct stored_model *out,
+		struct errors *errors);
+void stored_model_release(struct stored_model *model);
+/* In the order of their names. */
+int store_models(struct store *store, struct stored_model **out, size_t *count,
+		 struct errors *errors);
+void stored_models_release(struct stored_model *models, size_t count);
+/* -ENOENT without an error where there is none. */
+int store_drop_model(struct store *store, const char *name, struct errors *errors);
+
 /* ---- audit ---- */
 
 struct audit_entry {
