@@ -37,6 +37,7 @@ static const struct flag attach_flags[] = {{.name = "--try", .value = "DURATION"
 static const struct flag upgrade_flags[] = {{.name = "--dry-run"}, END};
 static const struct flag kill_flags[] = {{.name = "--all"}, END};
 static const struct flag pin_flags[] = {{.name = "--for", .value = "DURATION"}, END};
+static const struct flag classify_flags[] = {{.name = "-o", .value = "FILE"}, END};
 static const struct flag set_flags[] = {
 	{.name = "--rule", .value = "RULE"},
 	{.name = "--cohort", .value = "COHORT"},
@@ -91,12 +92,18 @@ const struct command commands[] = {
 	{"client", "remove", "C", 1, 1, no_flags, "", NULL},
 	{"features", "export", "", 0, 0, no_flags, "", NULL},
 	{"features", "show", "C", 1, 1, no_flags, "", NULL},
-	{"model", "import", "NAME FILE", 2, 2, no_flags, "", NULL},
-	{"model", "list", "", 0, 0, no_flags, "", NULL},
-	{"model", "show", "NAME", 1, 1, no_flags, "", NULL},
-	{"model", "remove", "NAME", 1, 1, no_flags, "", NULL},
-	{"model", "classify", "NAME", 1, 1, no_flags, "", NULL},
-	{"model", "drift", "NAME", 1, 1, no_flags, "", NULL},
+	{"model", "import", "NAME FILE", 2, 2, no_flags, "take a model that scripts/train.py wrote",
+	 command_model_import},
+	{"model", "list", "", 0, 0, no_flags, "models, and the segments that use them",
+	 command_model_list},
+	{"model", "show", "NAME", 1, 1, no_flags, "one model: classes, features, training",
+	 command_model_show},
+	{"model", "remove", "NAME", 1, 1, no_flags, "drop a model that no segment uses",
+	 command_model_remove},
+	{"model", "classify", "NAME", 1, 1, classify_flags,
+	 "class and score of every client, as CSV", command_model_classify},
+	{"model", "drift", "NAME", 1, 1, no_flags, "how far clients are from those of the training",
+	 command_model_drift},
 	{"segment", "list", "", 0, 0, no_flags, "", NULL},
 	{"segment", "show", "NAME", 1, 1, no_flags, "", NULL},
 	{"segment", "preview", "NAME", 1, 1, no_flags, "", NULL},

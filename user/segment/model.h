@@ -58,6 +58,7 @@ struct model {
 	char name[NAME_SIZE];
 	uint64_t time_ns; /* of its import; 0: of a file */
 	char *by;
+	uint64_t digest;  /* of the file's bytes: equal on boxes that have the same */
 	json_t *training; /* an object */
 	char **classes;
 	size_t classes_count;

@@ -6,6 +6,8 @@
  */
 #include "segment/model.h"
 
+#include "util/siphash.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -617,6 +619,7 @@ int model_parse(const char *text, size_t length, const char *file, struct model 
 
 	if (!reader.model)
 		return refuse_memory(&reader);
+	reader.model->digest = siphash13((struct siphash_key){0}, text, length);
 	root = load(text, length, file, errors);
 	error = root ? read_root(&reader, root) : -EINVAL;
 	json_decref(root);

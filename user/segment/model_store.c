@@ -69,6 +69,12 @@ int model_check_columns(struct store *store, const struct model *model, const ch
 		char path[64], *hint;
 		size_t j = 0;
 
+		/* One error a column, at the first feature of it. */
+		while (model->features[j].column != model->features[i].column)
+			j++;
+		if (j < i)
+			continue;
+		j = 0;
 		while (j < count && strcasecmp(name, names[j]))
 			j++;
 		if (j < count)
