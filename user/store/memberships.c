@@ -93,6 +93,40 @@ int store_membership(struct store *store, const char *segment, bool with_members
 	return error;
 }
 
+int store_memberships(struct store *store, struct membership **out, size_t *count,
+		      struct errors *errors)
+{
+	struct membership *list = NULL, *larger;
+	sqlite3_stmt *statement;
+	int error;
+
+	*out = NULL;
+	*count = 0;
+	if (store->schema_version < 3)
+		return 0;
+	error = sql_query(store, &statement,
+			  "SELECT segment, version, time_ns, definition, digest, detail, count "
+			  "FROM memberships ORDER BY segment",
+			  NO_VALUES, errors);
+	while (!error && (error = sql_next(store, statement, errors)) > 0) {
+		larger = rows_grow(store, list, *count, sizeof(*list), errors);
+		error = larger ? 0 : -ENOMEM;
+		if (larger)
+			list = larger;
+		if (!error)
+			error = read_membership(store, statement, false, &list[*count], errors);
+		*count += !error;
+		if (error)
+			sql_end(statement);
+	}
+	if (error) {
+		memberships_release(list, *count);
+		return error;
+	}
+	*out = list;
+	return 0;
+}
+
 int store_drop_membership(struct store *store, const char *segment, struct errors *errors)
 {
 	return sql_change(store, NULL, "DELETE FROM memberships WHERE segment = ?1",
@@ -104,6 +138,13 @@ void membership_release(struct membership *membership)
 	free(membership->detail);
 	free(membership->members);
 	*membership = (struct membership){0};
+}
+
+void memberships_release(struct membership *memberships, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		membership_release(&memberships[i]);
+	free(memberships);
 }
 
 /* ---- groupings ---- */
@@ -172,6 +213,34 @@ int store_drop_grouping(struct store *store, const char *column, struct errors *
 {
 	return sql_change(store, NULL, "DELETE FROM groupings WHERE column_name = ?1",
 			  VALUES(TEXT(column)), errors);
+}
+
+int store_groupings(struct store *store, char ***columns, size_t *count, struct errors *errors)
+{
+	char **list = NULL, **larger;
+	sqlite3_stmt *statement;
+	int error;
+
+	*columns = NULL;
+	*count = 0;
+	if (store->schema_version < 3)
+		return 0;
+	error = sql_query(store, &statement,
+			  "SELECT column_name FROM groupings ORDER BY column_name", NO_VALUES,
+			  errors);
+	while (!error && (error = sql_next(store, statement, errors)) > 0) {
+		larger = rows_grow(store, list, *count, sizeof(*list), errors);
+		error = larger ? 0 : -ENOMEM;
+		if (larger)
+			list = larger;
+		if (!error)
+			error = sql_copy(store, statement, 0, &list[*count], errors);
+		*count += !error;
+		if (error)
+			sql_end(statement);
+	}
+	*columns = list;
+	return error;
 }
 
 void grouping_release(struct grouping *grouping)

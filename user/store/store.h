@@ -236,8 +236,12 @@ int store_set_membership(struct store *store, const struct membership *membershi
 /* -ENOENT without an error: never computed. @with_members: else the head alone. */
 int store_membership(struct store *store, const char *segment, bool with_members,
 		     struct membership *out, struct errors *errors);
+/* The heads of all, in the order of their names; *@out is malloc()ed. */
+int store_memberships(struct store *store, struct membership **out, size_t *count,
+		      struct errors *errors);
 int store_drop_membership(struct store *store, const char *segment, struct errors *errors);
 void membership_release(struct membership *membership);
+void memberships_release(struct membership *memberships, size_t count);
 
 /*
  * The same of a column that services group by: of each client the index of its text. texts: the
@@ -262,6 +266,8 @@ int store_set_grouping(struct store *store, const char *column, const struct gro
 int store_grouping(struct store *store, const char *column, struct grouping *out,
 		   struct errors *errors);
 int store_drop_grouping(struct store *store, const char *column, struct errors *errors);
+/* Names of all columns, in their order; malloc()ed array of malloc()ed. */
+int store_groupings(struct store *store, char ***columns, size_t *count, struct errors *errors);
 void grouping_release(struct grouping *grouping);
 
 /* ---- models, as they were imported ---- */
