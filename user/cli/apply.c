@@ -7,6 +7,7 @@
 #include "cli/attachments.h"
 #include "cli/cli.h"
 #include "cli/plan.h"
+#include "cli/segments.h"
 #include "config/config.h"
 #include "util/text.h"
 
@@ -22,6 +23,8 @@ struct apply {
 	struct control *control;
 	struct policy *policy; /* of the files; NULL once it is the control's */
 	struct plan plan;
+	struct freeze_request freeze; /* of memberships */
+	struct freeze_report frozen;
 	struct attachments attachments;
 	char (*removed)[16]; /* interfaces */
 	size_t removed_count;
@@ -225,6 +228,15 @@ static int forget_removed(struct apply *apply)
 	return error ? error : store_commit(control->store, control->errors);
 }
 
+/* Who is in segments that are new or defined otherwise. */
+static int freeze_segments(struct apply *apply)
+{
+	struct control *control = apply->control;
+	int error = control_freeze(control, &apply->freeze, &apply->frozen);
+
+	return error ? error : freeze_audit(control, &apply->frozen);
+}
+
 static int make_it_so(struct apply *apply)
 {
 	struct control *control = apply->control;
@@ -235,6 +247,8 @@ static int make_it_so(struct apply *apply)
 	control_set_policy(control, apply->policy);
 	apply->policy = NULL;
 	error = control_reload_live(control);
+	if (!error)
+		error = freeze_segments(apply);
 	if (!error)
 		error = control_load(control);
 	if (!error)
@@ -310,6 +324,7 @@ static void say_all(struct apply *apply)
 				plan_action_name(service->action));
 		say_kept(cli, service);
 	}
+	freeze_say(cli, &apply->frozen, apply->dry_run);
 	if (!apply->plan.changed)
 		cli_say(cli, "no change, revision %" PRIu64, apply->control->revision.number);
 	else if (!apply->dry_run)
@@ -324,11 +339,13 @@ static void print_result(struct apply *apply)
 		say_all(apply);
 		return;
 	}
-	cli_print_json(cli,
-		       json_pack("{s:s, s:b, s:o, s:b, s:o, s:o}", "cmd", "apply", "changed",
-				 apply->plan.changed, "revision", revision_to_json(apply->control),
-				 "dry_run", apply->dry_run, "services", services_to_json(apply),
-				 "warnings", errors_warnings_to_json(cli->errors)));
+	cli_print_json(cli, json_pack("{s:s, s:b, s:o, s:b, s:o, s:o, s:o, s:o}", "cmd", "apply",
+				      "changed", apply->plan.changed, "revision",
+				      revision_to_json(apply->control), "dry_run", apply->dry_run,
+				      "services", services_to_json(apply), "segments",
+				      freeze_to_json(&apply->frozen, false), "groupings",
+				      freeze_to_json(&apply->frozen, true), "warnings",
+				      errors_warnings_to_json(cli->errors)));
 }
 
 /* ---- the command ---- */
@@ -364,6 +381,23 @@ static int check_revision(const struct apply *apply)
 			  "the revision is %" PRIu64 ", not %" PRIu64, is, wanted);
 }
 
+static void plan_freeze(struct apply *apply)
+{
+	const struct policy *before = apply->plan.before, *after = apply->plan.after;
+	struct client_form form_before = box_client_form(before), form = box_client_form(after);
+
+	apply->freeze = (struct freeze_request){
+		.policy = after,
+		.which = FREEZE_CHANGED,
+		.has_other_form =
+			form.prefix4 != form_before.prefix4 || form.prefix6 != form_before.prefix6,
+		.has_other_limit =
+			after->limits.segment_clients != before->limits.segment_clients ||
+			after->limits.segment_prefixes != before->limits.segment_prefixes,
+		.dry_run = apply->dry_run,
+	};
+}
+
 static int plan_and_do(struct apply *apply)
 {
 	struct cli *cli = apply->cli;
@@ -377,7 +411,11 @@ static int plan_and_do(struct apply *apply)
 	if (!error)
 		error = plan_make(apply->control, apply->policy, options, cli->errors,
 				  &apply->plan);
-	if (!error && !apply->dry_run)
+	if (!error)
+		plan_freeze(apply);
+	if (!error && apply->dry_run)
+		error = control_freeze(apply->control, &apply->freeze, &apply->frozen);
+	else if (!error)
 		error = make_it_so(apply);
 	if (!error)
 		print_result(apply);
@@ -400,6 +438,7 @@ int command_apply(struct cli *cli)
 				      : cli_open_write(cli, &apply.control);
 	if (!error)
 		error = plan_and_do(&apply);
+	freeze_report_release(&apply.frozen);
 	plan_release(&apply.plan);
 	policy_free(apply.policy);
 	attachments_release(&apply.attachments);

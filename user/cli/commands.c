@@ -57,6 +57,8 @@ static const struct flag explain_flags[] = {
 	{.name = "--input", .value = "FILE"},
 	END,
 };
+static const struct flag preview_flags[] = {{.name = "-f", .value = "PATH", .many = true}, END};
+static const struct flag materialise_flags[] = {{.name = "--all"}, {.name = "--force"}, END};
 static const struct flag doctor_flags[] = {{.name = "--bundle", .value = "FILE"}, END};
 static const struct flag daemon_flags[] = {{.name = "--once"}, END};
 
@@ -104,10 +106,13 @@ const struct command commands[] = {
 	 "class and score of every client, as CSV", command_model_classify},
 	{"model", "drift", "NAME", 1, 1, no_flags, "how far clients are from those of the training",
 	 command_model_drift},
-	{"segment", "list", "", 0, 0, no_flags, "", NULL},
-	{"segment", "show", "NAME", 1, 1, no_flags, "", NULL},
-	{"segment", "preview", "NAME", 1, 1, no_flags, "", NULL},
-	{"segment", "materialise", "NAME", 0, 1, no_flags, "", NULL},
+	{"segment", "list", "", 0, 0, no_flags, "segments, and how many clients are in each",
+	 command_segment_list},
+	{"segment", "show", "NAME", 1, 1, no_flags, "who is in a segment", command_segment_show},
+	{"segment", "preview", "NAME", 1, 1, preview_flags,
+	 "who would be in it if it were computed now", command_segment_preview},
+	{"segment", "materialise", "NAME|--all", 0, 1, materialise_flags,
+	 "compute anew who is in it", command_segment_materialise},
 	{"feedback", "add", "C", 1, 1, no_flags, "", NULL},
 	{"feedback", "import", "FILE.csv", 1, 1, no_flags, "", NULL},
 	{"rollout", "set", "S PERCENT", 2, 2, set_flags, "the live share of a canary",

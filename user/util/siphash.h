@@ -23,7 +23,8 @@ static inline __u64 siphash13(struct siphash_key key, const void *data, size_t l
 		siphash_word(&state, le64toh(word));
 	}
 	word = 0;
-	memcpy(&word, bytes + whole, length - whole);
+	if (length > whole) /* of no bytes there may be no address either */
+		memcpy(&word, bytes + whole, length - whole);
 	return siphash_end(&state, le64toh(word), length);
 }
 
