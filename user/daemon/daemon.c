@@ -8,6 +8,7 @@
 #include "daemon/daemon.h"
 
 #include "daemon/http.h"
+#include "daemon/refresh.h"
 #include "observe/metrics.h"
 #include "util/log.h"
 #include "util/text.h"
@@ -25,14 +26,15 @@
 #define NETLINK_SETTLE_US 50000ULL
 #define BUSY_PATIENCE	  10 /* times that the writer lock is not had before that is said */
 
-enum task { TASK_MAINTAIN, TASK_STORE, TASK_PAGE, TASKS };
+enum task { TASK_MAINTAIN, TASK_STORE, TASK_PAGE, TASK_REFRESH, TASKS };
 
 struct daemon {
 	struct place place;
 	const struct actor *actor;
 	sd_event *event;
 	struct next_hops *next_hops;
-	sd_event_source *refresh; /* one shot, soon after netlink said something */
+	sd_event_source *refresh;    /* one shot, soon after netlink said something */
+	struct refresher *refresher; /* NULL with --once */
 	struct http *http;
 	char *listen; /* what http listens at */
 	bool listen_failed;
@@ -223,6 +225,8 @@ static void look_at_store(struct daemon *daemon)
 			daemon->revision = newest->number;
 			error = listen_at(daemon, control->policy->metrics_listen, errors);
 			daemon->listen_failed = error;
+			if (daemon->refresher)
+				refresher_look_again(daemon->refresher);
 		}
 		control_close(control);
 	}
@@ -270,6 +274,29 @@ static int listen_at(struct daemon *daemon, const char *listen, struct errors *e
 	return 0;
 }
 
+/* ---- segments ---- */
+
+static void on_refreshed(void *data, struct errors *errors, int error)
+{
+	end_task(data, TASK_REFRESH, errors, error);
+}
+
+/* Begins what is due; how it went is said when it has ended. */
+static void refresh_segments(struct daemon *daemon)
+{
+	struct errors *errors = errors_new();
+	int error;
+
+	if (daemon->refresher)
+		error = refresher_tick(daemon->refresher, time_now_ns(), errors);
+	else
+		error = refresh_due(&daemon->place, daemon->actor, errors);
+	if (error || !daemon->refresher)
+		end_task(daemon, TASK_REFRESH, errors, error);
+	else
+		errors_free(errors);
+}
+
 /* ---- the loop ---- */
 
 static int on_refresh(sd_event_source *source, uint64_t time, void *data)
@@ -304,6 +331,7 @@ static void run_round(struct daemon *daemon)
 	if (daemon->revision != before || daemon->maintain_is_due ||
 	    daemon->rounds % REFRESH_ROUNDS == 0)
 		maintain(daemon);
+	refresh_segments(daemon);
 	http_tick(daemon->http);
 	daemon->rounds++;
 	sd_notify(0, "WATCHDOG=1");
@@ -382,8 +410,14 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 					"cannot make an event loop");
 	if (error)
 		goto out;
-	if (!once)
+	if (!once) {
 		daemon.place.wait_ms = 0;
+		daemon.refresher =
+			refresher_new(daemon.event, &daemon.place, actor, on_refreshed, &daemon);
+		error = daemon.refresher ? 0 : -ENOMEM;
+	}
+	if (error)
+		goto out;
 	maintain(&daemon);
 	run_round(&daemon);
 	if (once) {
@@ -399,6 +433,7 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 	sd_notify(0, "READY=1");
 	error = sd_event_loop(daemon.event);
 out:
+	refresher_free(daemon.refresher);
 	http_stop(daemon.http);
 	free(daemon.listen);
 	for (task = 0; task < TASKS; task++)
