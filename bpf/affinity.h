@@ -14,6 +14,7 @@
 #define XDP_CANARY_AFFINITY_H
 
 #include "backend.h"
+#include "split_hash.h"
 #include "transition.h"
 
 enum holds { HOLDS, IS_DOWN, IS_CUT };
@@ -58,6 +59,14 @@ static __always_inline enum holds go_to(struct held_flow *p, const struct view *
 
 /* ---- the origin ---- */
 
+/* The client's place in the hash space that the origin was decided in. */
+static __always_inline __u32 hash_origin(const struct held_flow *p, const struct view *view)
+{
+	if (view->origin_flags & VIEW_HASH)
+		return p->origin_hash;
+	return client_hash(p->origin_token, view->origin_salt64);
+}
+
 static __always_inline __u32 origin_cohort(const struct held_flow *p, const struct view *view)
 {
 	__u64 token = p->origin_token;
@@ -69,7 +78,7 @@ static __always_inline __u32 origin_cohort(const struct held_flow *p, const stru
 		return 0;
 	rule = lookup(rules, view->rules + (view->flags & VIEW_SEGMENTS ? noted_origin(p->notes)
 									: view->default_rule));
-	return rule ? rule_origin(rule, client_hash(token, view->origin_salt64)) : 0;
+	return rule ? rule_origin(rule, hash_origin(p, view)) : 0;
 }
 
 static __always_inline __u16 origin_of_ring(const struct view *view, __u32 cohort, __u32 hash)
@@ -265,6 +274,10 @@ __noinline int find_origin(struct xdp_md *ctx, struct held_flow *held, struct vi
 		return 0;
 	held->origin_token = origin_token(ctx, &held->headers, view);
 	held->origin_flow = balanced_flow(&held->headers, view->origin_flags);
+	if (view->origin_flags & VIEW_HASH)
+		held->origin_hash =
+			split_hash_of_source(&held->headers, origin_masks(view), view->origin_flags,
+					     view->origin_modulus, view->origin_seed);
 	return 0;
 }
 
@@ -295,6 +308,7 @@ static __always_inline void ask(const struct packet *p, struct held_flow *held, 
 	held->origin_token = p->token;
 	held->origin_flow = p->flow;
 	held->hash = p->hash;
+	held->origin_hash = p->hash; /* the same hash, or find_origin() sees to it */
 	held->killed = p->killed;
 	held->is_udp = p->headers.protocol == IPPROTO_UDP;
 	held->tcp_flags = p->headers.tcp_flags;

@@ -118,21 +118,25 @@ static __always_inline void identify_client(struct packet *p)
 	p->token = source_token(&p->headers, state, view_masks(p->view));
 }
 
+static __always_inline struct masks origin_masks(const struct view *view)
+{
+	return (struct masks){
+		.mask4 = view->origin_mask4,
+		.prefix6 = view->origin_prefix6,
+		.has_mask4 = 1,
+	};
+}
+
 /* The token that the client had before the era began, where the client key was another. */
 static __always_inline __u64 origin_token(struct xdp_md *ctx, const struct headers *h,
 					  const struct view *view)
 {
 	struct siphash_state state = keyed_state();
-	struct masks masks = {
-		.mask4 = view->origin_mask4,
-		.prefix6 = view->origin_prefix6,
-		.has_mask4 = 1,
-	};
 	__u64 token = 0;
 
 	if (view->origin_flags & VIEW_KEYS_OF_PACKET)
 		token = packet_token(ctx, h, view->origin_flags, view->origin_payload, state);
-	return token ? token : source_token(h, state, masks);
+	return token ? token : source_token(h, state, origin_masks(view));
 }
 
 #endif

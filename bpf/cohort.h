@@ -8,6 +8,7 @@
 
 #include "allocation.h"
 #include "classes.h"
+#include "split_hash.h"
 
 /*
  * The last of @count sorted ranges from @base on that starts at or below the address: a binary
@@ -61,6 +62,17 @@ static __always_inline __u8 pinned_cohort(struct packet *p)
 	return range->cohort;
 }
 
+/* h: the client's place in the hash space. */
+static __always_inline __u32 hash_client(const struct packet *p)
+{
+	const struct view *view = p->view;
+
+	if (view->flags & VIEW_HASH)
+		return split_hash_of_source(&p->headers, view_masks(view), view->flags,
+					    view->hash_modulus, view->hash_seed);
+	return client_hash(p->token, view->salt64);
+}
+
 static __always_inline void decide_without_rule(struct packet *p, __u8 cohort, enum reason decision)
 {
 	p->cohort = cohort;
@@ -78,7 +90,7 @@ static __always_inline void decide_cohort(struct packet *p)
 	__u8 pinned = PIN_NONE, rule = rule_of(p);
 
 	p->rule = RULE_NONE;
-	p->hash = client_hash(p->token, p->view->salt64);
+	p->hash = hash_client(p);
 	if (p->view->flags & VIEW_PINS) /* of a killed service, too: its flows' origin */
 		pinned = pinned_cohort(p);
 	if (p->killed) {

@@ -20,6 +20,7 @@
 #include "hash.h"
 #include "reasons.h"
 #include "segments.h"
+#include "split_hash.h"
 #include "types.h"
 
 #define ABI_VERSION 3
@@ -62,13 +63,16 @@ enum view_flag {
 	VIEW_KEY_QUIC = 1 << 7,	      /* connection ids name the backend */
 	VIEW_KEY_PAYLOAD = 1 << 8,    /* the client key is in the UDP payload */
 	VIEW_ALL_DISPUTED = 1 << 9,   /* salt, key, holdout, slots or cohorts changed in the era */
-	VIEW_ORIGIN_KEY = 1 << 10,    /* the origin's client key or balance was another */
+	VIEW_ORIGIN_KEY = 1 << 10,    /* the origin's client key, hash or balance was another */
 	VIEW_GROUPS = 1 << 11,	      /* clients of a group share a token */
 	VIEW_TABLE = 3 << 14,	      /* which of the segment tables, 0 to SEGMENT_TABLES - 1 */
 };
 #define VIEW_TABLE_SHIFT 14
+#define VIEW_HASH_SHIFT 12 /* bits 12 and 13: enum split_hash */
+#define VIEW_HASH	(3 << VIEW_HASH_SHIFT)
 /* What makes a flow's place in hash space and rings. */
-#define VIEW_KEY_FLAGS (VIEW_KEY_FLOW | VIEW_BALANCE_CLIENT | VIEW_MASK4 | VIEW_KEY_PAYLOAD)
+#define VIEW_KEY_FLAGS                                                                             \
+	(VIEW_KEY_FLOW | VIEW_BALANCE_CLIENT | VIEW_MASK4 | VIEW_KEY_PAYLOAD | VIEW_HASH)
 
 enum steer_method { STEER_L2 = 1, STEER_IPIP = 2 };
 
@@ -147,7 +151,11 @@ struct view {
 	__u64 content; /* of what was compiled: tells the store's epoch from another's */
 	__u32 classes_count;
 	__u32 groups_count;
-	__u8 reserved2[24];
+
+	/* Read where the hash is another tool's (VIEW_HASH), and was before the era. */
+	__u32 hash_modulus, hash_seed;
+	__u32 origin_modulus, origin_seed;
+	__u8 reserved2[8];
 } cache_aligned;
 BUILD_CHECK(sizeof(struct view) == 4 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view, counters) == CACHE_LINE);
@@ -190,10 +198,13 @@ struct view_rule {
 
 	struct interval origin[CANARIES_MAX];
 	struct interval kept[CANARIES_MAX];
-	/* An earlier cut that kept fewer, for what is older than it: from kept's start, so many. */
+	/*
+	 * An earlier cut that kept fewer, for what is older than it: so many from kept's start or,
+	 * where the canary's bit in kept_from_end is set, from its end.
+	 */
 	__u32 kept_before[CANARIES_MAX];
 	__u8 cuts_before[CANARIES_MAX];
-	__u8 reserved2;
+	__u8 kept_from_end;
 } cache_aligned;
 BUILD_CHECK(sizeof(struct view_rule) == 2 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view_rule, origin) == CACHE_LINE);

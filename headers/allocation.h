@@ -84,14 +84,16 @@ pure_inline int rule_keeps(const struct view_rule *rule, __u32 canary, __u32 has
 /* Has a cut taken from the client what it had of @canary at @generation of the era? */
 pure_inline int rule_cuts(const struct view_rule *rule, __u32 canary, __u32 hash, __u8 generation)
 {
-	__u32 index = (canary - 1) & 3;
+	__u32 index = (canary - 1) & 3, offset;
 
 	if (generation >= rule->cuts[index])
 		return 0;
 	if (!rule_keeps(rule, canary, hash))
 		return 1;
-	return generation < rule->cuts_before[index] &&
-	       hash - rule->kept[index].start >= rule->kept_before[index];
+	offset = hash - rule->kept[index].start;
+	if (rule->kept_from_end & 1 << index)
+		offset = rule->kept[index].last - offset;
+	return generation < rule->cuts_before[index] && offset >= rule->kept_before[index];
 }
 
 #endif

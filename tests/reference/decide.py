@@ -5,10 +5,11 @@
 This is a second, independent statement of what headers/, bpf/ and user/ compute, written from the
 text of the contract ("The decision, exactly") and from none of the C code. Tests compare the
 loaded program and `explain` with it, flow by flow. It is a reference for: reduction of clients,
-tokens, hashes, thresholds, slots and shares, pins, holdout, rules, live shares, and each cohort's
-ring of backends. It is none for: validation (it checks what it needs, and ignores keys that decide
-nothing), affinity, health, latches other than kill, `enforce`, next hops. Config, secret, pins and
-shares are read once; nothing is ever written but the answers.
+tokens, hashes, thresholds, slots and shares, pins, holdout, rules, live shares, the hashes and
+parts of other tools (`hash:`), and each cohort's ring of backends. It is none for: validation (it
+checks what it needs, and ignores keys that decide nothing), affinity, health, latches other than
+kill, `enforce`, next hops. Config, secret, pins and shares are read once; nothing is ever written
+but the answers.
 
     decide.py CONFIG.yaml --secret-file FILE [--pins PINS.json] [--shares SHARES.json]
               [--to VIP]... [--killed] SERVICE < flows
@@ -25,10 +26,13 @@ answer, and makes exit 1.
     cohort         where the flow goes: with cohort_down and no_backend this is control
     reason         killed, override, holdout, rule, default, cohort_down, no_backend
     rule           the deciding rule's name, or null (killed, override, holdout)
-    hash           h; holdout_hash: h'; token: 16 hex digits
+    hash           h (of haproxy-crc32 and nft-jhash below the modulus); holdout_hash: h'; token: 16
+                   hex digits
     share_ppm      effective share, in the deciding rule, of the cohort that the rule gave (not of
                    the control that cohort_down makes of it); control's is the rest; null with rule
-    enters_at_ppm  least share at which the client is in the canary whose slot holds it; else null
+    enters_at_ppm  least share at which the client is in the canary whose slot holds it; else null.
+                   With another tool's hash, where there are no slots: in the canary that has it,
+                   or else the first in the file that some share would give it
     backend        address; null with no_backend
 
 PINS.json    [{"service": "api", "client": "192.0.2.0/24", "cohort": "canary"}, ...], later wins
@@ -41,6 +45,7 @@ import json
 import re
 import struct
 import sys
+import zlib
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -103,6 +108,107 @@ def salt64(text):
 def cohort_hash(token, salt):
     """h, or with the holdout's salt h': 32 bits."""
     return fmix64(token ^ salt) >> 32
+
+
+# The hashes of other tools, of the 4 or 16 bytes of an address. All words are little-endian.
+
+MASK32 = (1 << 32) - 1
+
+
+def words32(data):
+    return struct.unpack("<%dI" % (len(data) // 4), data)
+
+
+def murmur2(data):
+    """Appleby's MurmurHash2 of 32 bits, seed 0, as nginx has it (src/core/ngx_murmurhash.c)."""
+    m, h = 0x5BD1E995, len(data)
+    for k in words32(data):
+        k = k * m & MASK32
+        k = (k ^ k >> 24) * m & MASK32
+        h = h * m & MASK32 ^ k
+    h = (h ^ h >> 13) * m & MASK32
+    return h ^ h >> 15
+
+
+def jhash(data, seed):
+    """Linux's jhash() of <linux/jhash.h>: Bob Jenkins' lookup3."""
+    def rol(value, count):
+        return (value << count | value >> (32 - count)) & MASK32
+
+    a = b = c = (0xDEADBEEF + len(data) + seed) & MASK32
+    words = list(words32(data))
+    while len(words) > 3:
+        a, b, c = ((x + word) & MASK32 for x, word in zip((a, b, c), words))
+        del words[:3]
+        for turn in (4, 6, 8, 16, 19, 4):
+            # Each step is the first with the three in turn: a -= c, a ^= c <<< turn, c += b.
+            a, c = (a - c) & MASK32 ^ rol(c, turn), (c + b) & MASK32
+            a, b, c = b, c, a
+    a, b, c = ((x + word) & MASK32 for x, word in zip((a, b, c), words + [0, 0]))
+    for turn in (14, 11, 25, 16, 4, 14, 24):
+        c = (c ^ b) - rol(b, turn) & MASK32
+        a, b, c = b, c, a
+    return b
+
+
+NGINX_WHOLE, NGINX_HASHES = 10000, 0xFFFFFFFF
+
+
+class Split:
+    """Another tool's hash, and the parts of its hash space that its configuration would have.
+
+    `hash` and `hash_options` are those of the service, `names` its cohorts, the control first.
+    """
+
+    def __init__(self, name, options, names):
+        self.name = name
+        self.names = list(names)
+        self.modulus = number(options.get("modulus", "100"), 1, 65536, "modulus")
+        self.seed = number(options.get("seed", "0"), 0, MASK32, "seed")
+        self.order = options.get("order", self.names)
+        if sorted(self.order) != sorted(self.names):
+            raise BadInput("order: not every cohort once")
+        self.whole = NGINX_WHOLE if name == "nginx" else self.modulus
+
+    def hash(self, client):
+        data = client.packed()
+        if self.name == "nginx":
+            return murmur2(data)
+        if self.name == "haproxy-crc32":
+            return zlib.crc32(data) % self.modulus
+        return jhash(data, self.seed) * self.modulus >> 32
+
+    def units(self, ppm):
+        """How many 1/whole a share is: the number to which it comes nearer than 1 ppm."""
+        near = [units for units in (ppm * self.whole // MILLION, -(-ppm * self.whole // MILLION))
+                if abs(Fraction(units * MILLION, self.whole) - ppm) < 1]
+        if not near:
+            raise BadInput("share of %d ppm: %s has none such" % (ppm, self.name))
+        return near[0]
+
+    def holder(self, h, units):
+        """The cohort that has h, at so many units of each canary."""
+        units = {**units, self.names[0]: self.whole - sum(units.values())}
+        parts = [name for name in self.order if units[name]]
+        end = 0
+        for name in parts[:-1]:
+            end += (units[name] * NGINX_HASHES // NGINX_WHOLE if self.name == "nginx"
+                    else units[name])
+            if h < end:
+                return name
+        return parts[-1]
+
+    def enters_at(self, h, shares):
+        """The least share at which a canary has h, others' being as they are: of the one that has
+        it now, or else of the first in the file that can."""
+        units = {name: self.units(share) for name, share in shares.items()}
+        now = self.holder(h, units)
+        for name in self.names[1:] if now == self.names[0] else [now]:
+            others = sum(units.values()) - units[name]
+            for count in range(1, self.whole - others + 1):
+                if self.holder(h, {**units, name: count}) == name:
+                    return count * MILLION // self.whole
+        return None
 
 
 # Shares and slots.
@@ -325,8 +431,11 @@ class Rule(NamedTuple):
     segment: object  # name, or None: the default rule
     shares: dict  # effective, of every canary: name -> ppm
 
-    def given(self, h, slots):
-        """The canary that holds h in this rule, or None."""
+    def given(self, h, slots, split):
+        """The canary that holds h in this rule, or the control's name or None."""
+        if split:
+            return split.holder(h, {name: split.units(share)
+                                    for name, share in self.shares.items()})
         for name, (start, width) in slots.items():
             if in_canary(h, start, width, self.shares[name]):
                 return name
@@ -364,8 +473,13 @@ class Policy:
         self.salt = salt64(service.get("salt", "%s/%s" % (self.name, service.get("release", ""))))
         client = service.get("client", {})
         self.key = client.get("key", "source")
+        self.split = None
+        if service.get("hash", "xdp-canary") in ("nginx", "haproxy-crc32", "nft-jhash"):
+            self.split = Split(service["hash"], service.get("hash_options", {}),
+                               [cohort["name"] for cohort in service["cohorts"]])
+        prefix6 = client.get("prefix6", "128" if self.split else "64")
         self.lengths = {4: number(client.get("prefix4", "32"), 8, 32, "prefix4"),
-                        6: number(client.get("prefix6", "64"), 16, 128, "prefix6")}
+                        6: number(prefix6, 16, 128, "prefix6")}
         self.balance = service.get("balance", "flow")
         self.holdout = threshold(percent(service.get("holdout", "0")))
         if self.key == "payload":
@@ -374,7 +488,8 @@ class Policy:
             self.payload_key = slice(first, first + count)
         unknown = (self.key not in ("source", "flow", "quic", "payload") or "group_by" in client
                    or self.balance not in ("flow", "client")
-                   or service.get("hash", "xdp-canary") != "xdp-canary")
+                   or not self.split and service.get("hash", "xdp-canary") != "xdp-canary"
+                   or self.split and self.key not in ("source", "quic"))
         if unknown:
             raise BadInput("service %r: client, hash or balance is not in this reference"
                                   % self.name)
@@ -387,9 +502,11 @@ class Policy:
                                             for entry in cohort.get("backends", [])]
             if index:
                 width = percent(cohort.get("slot", "%dppm" % (MILLION // canaries)))
+                if self.split:  # no slots: each may have all that the others leave
+                    start, width = 0, MILLION
                 self.slots[cohort["name"]] = start, width
                 start += width
-        if start > MILLION or len(self.cohorts) != canaries + 1:
+        if not self.split and start > MILLION or len(self.cohorts) != canaries + 1:
             raise BadInput("service %r: slots above 100%%, or a name twice" % self.name)
         self.control = service["cohorts"][0]["name"]
 
@@ -478,11 +595,13 @@ class Policy:
             return self.control, "holdout", None
         rule = self.first_rule(client)
         reason = "default" if rule.segment is None else "rule"
-        return rule.given(h, self.slots) or self.control, reason, rule
+        return rule.given(h, self.slots, self.split) or self.control, reason, rule
 
-    def enters_at(self, h, held_out):
+    def enters_at(self, h, held_out, rule):
         if held_out:
             return None
+        if self.split:
+            return self.split.enters_at(h, (rule or self.rules[-1]).shares)
         for start, width in self.slots.values():
             if threshold(start) <= h < threshold(start + width):
                 return enters_at(h, start, width)
@@ -494,6 +613,8 @@ class Policy:
         client = flow.source.masked(length)
         token = self.token(client, flow)
         h, holdout_hash = cohort_hash(token, self.salt), cohort_hash(token, self.holdout_salt)
+        if self.split:
+            h = self.split.hash(client)
         held_out = holdout_hash < self.holdout
         given, reason, rule = self.cohort(client, h, held_out)
         cohort = given
@@ -509,7 +630,7 @@ class Policy:
         return {"client": client_text(client, length), "cohort": cohort, "reason": reason,
                 "rule": rule.name if rule else None, "hash": h, "holdout_hash": holdout_hash,
                 "token": "%016x" % token, "share_ppm": rule.share(given) if rule else None,
-                "enters_at_ppm": self.enters_at(h, held_out), "backend": backend}
+                "enters_at_ppm": self.enters_at(h, held_out, rule), "backend": backend}
 
 
 # The config as a whole.

@@ -669,7 +669,8 @@ class Rings(unittest.TestCase):
 
 class ConfigText(unittest.TestCase):
     def test_what_it_is_no_reference_for_is_refused(self):
-        for keys in ("hash: nginx", "client: { key: quick }", "client: { group_by: app }",
+        for keys in ("hash: envoy", "hash: nginx\n    client: { key: flow }",
+                     "client: { key: quick }", "client: { group_by: app }",
                      "client: { key: payload, payload_length: 4 }",
                      "client: { key: payload, payload_offset: 1401, payload_length: 4 }",
                      "client: { key: payload, payload_offset: 0, payload_length: 17 }",

@@ -136,9 +136,6 @@ static const struct bad keys_of_later_parts_are_refused_as_such[] = {
 	{"version: 1\nmetrics: { textfile: /a }\n", {{2, 12, "metrics/textfile", "not available"}}},
 	{"version: 1\nlimits: { tracked_clients: 1 }\n",
 	 {{2, 11, "limits/tracked_clients", "not available in this version"}}},
-	{GOOD "  hash: nginx\n", {{9, 9, "services/api/hash", "not available in this version"}}},
-	{GOOD "  hash_options: { modulus: 100 }\n",
-	 {{9, 3, "services/api/hash_options", "not available in this version"}}},
 	{GOOD "  unanswered_after: 5s\n  idle_timeout: 60s\n"
 	      "  server_first: false\n  health_check: { type: tcp }\n  rollout: {}\n",
 	 {{9, 3, "services/api/unanswered_after", "not available in this version"},

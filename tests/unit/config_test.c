@@ -468,6 +468,52 @@ static void random_affinity(uint32_t *seed, struct affinity *affinity)
 	affinity->on_rollback = random_below(seed, 2);
 }
 
+/* Goes over to another tool's hash, with what goes with it. After the cohorts, before the rules. */
+static void random_split(uint32_t *seed, struct service *service)
+{
+	struct hash_options *options = &service->hash_options;
+	size_t first = 1 + random_below(seed, service->cohorts_count - 1);
+
+	service->hash = 1 + random_below(seed, 3);
+	service->client_key = CLIENT_KEY_SOURCE;
+	free(service->salt);
+	service->salt = NULL;
+	service->prefix6 = random_below(seed, 2) ? 128 : service->prefix6;
+	if (service->hash == HASH_NGINX) {
+		service->prefix4 = 32;
+		service->prefix6 = 128;
+	} else if (random_below(seed, 2)) {
+		options->modulus = 1 + random_below(seed, SPLIT_MODULUS_MAX);
+	}
+	if (service->hash == HASH_NFT_JHASH && random_below(seed, 2))
+		options->seed = random_below(seed, UINT32_MAX) + 1;
+	/* The file's order, from another cohort on. */
+	options->order_count = random_below(seed, 2) ? service->cohorts_count : 0;
+	for (size_t i = 0; i < options->order_count; i++)
+		strcpy(options->order[i],
+		       service->cohorts[(first + i) % service->cohorts_count].name);
+	for (size_t i = 1; i < service->cohorts_count; i++) {
+		service->cohorts[i].has_slot = false;
+		service->cohorts[i].slot_start_ppm = 0;
+		service->cohorts[i].slot_ppm = 1000000;
+	}
+}
+
+/* Shares that the tool can be told. */
+static void round_shares(struct service *service)
+{
+	uint32_t whole = service->hash == HASH_NGINX ? 10000 : service->hash_options.modulus;
+	struct rule *rule = &service->rules[0];
+
+	rule->base_ppm[0] = 1000000;
+	for (size_t i = 1; i < service->cohorts_count; i++) {
+		uint64_t units = (uint64_t)rule->base_ppm[i] * whole / 3000000;
+
+		rule->base_ppm[i] = units * 1000000 / whole;
+		rule->base_ppm[0] -= rule->base_ppm[i];
+	}
+}
+
 static void random_service(uint32_t *seed, struct service *service, size_t index)
 {
 	snprintf(service->name, sizeof(service->name), "s%zu", index);
@@ -504,8 +550,14 @@ static void random_service(uint32_t *seed, struct service *service, size_t index
 			address_parse("2001:db8::1", &service->encap_source6);
 	}
 	random_cohorts(seed, service);
+	service->hash_options.modulus = 100;
+	if (random_below(seed, 2))
+		random_split(seed, service);
+	service->has_prefix6 = service->prefix6 != PREFIX6_DEFAULT(service->hash);
 	random_client_ids(seed, service);
 	random_rules(seed, service);
+	if (service->hash != HASH_XDP_CANARY)
+		round_shares(service);
 }
 
 static struct policy *random_policy(uint32_t *seed)

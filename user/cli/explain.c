@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "datapath/explain.h"
 #include "observe/snapshot.h"
+#include "policy/split.h"
 #include "util/text.h"
 
 #include <errno.h>
@@ -50,10 +51,11 @@ struct answer {
 	bool in_era;
 	struct live_answer live; /* where it is */
 	const struct rule *rule;
-	uint32_t share_ppm;	   /* of the cohort that the rule gave */
-	const struct cohort *slot; /* canary in whose slot the client is, or NULL */
-	bool held_out, enters;
-	uint32_t enters_at_ppm;
+	uint32_t share_ppm;		    /* of the cohort that the rule gave */
+	const struct cohort *slot;	    /* canary in whose slot the client is, or NULL */
+	const struct cohort *enters_cohort; /* that has the client from a share on, or NULL ... */
+	uint32_t enters_at_ppm;		    /* ... and that share */
+	bool held_out;
 	char interface[IF_NAMESIZE];
 	uint8_t mac[6];
 	bool has_next_hop;
@@ -90,8 +92,36 @@ static void find_slot(const struct explainer *explainer, struct answer *answer)
 			ppm--;
 		while (threshold(ppm) <= offset)
 			ppm++;
-		answer->enters = ppm <= cohort->slot_ppm && !answer->held_out;
+		if (ppm <= cohort->slot_ppm && !answer->held_out)
+			answer->enters_cohort = cohort;
 		answer->enters_at_ppm = ppm;
+		return;
+	}
+}
+
+/*
+ * The same where another tool's parts have no slots: of the canary that has the client or, if none
+ * has, the first in the file that another share would give it. Other canaries' shares are as they
+ * are in the rule that decided; where none did, in the default rule.
+ */
+static void find_part(const struct explainer *explainer, struct answer *answer)
+{
+	const struct service *service = explainer->service;
+	const struct split split = split_of(service);
+	size_t rule = answer->rule ? answer->e.rule : service->rules_count - 1, i;
+	uint32_t shares[COHORTS_MAX] = {0};
+	struct interval parts[CANARIES_MAX];
+	unsigned int live;
+	size_t canary;
+
+	for (i = 1; i < service->cohorts_count; i++)
+		shares[i] = share_of(explainer, rule, i);
+	live = split_parts(&split, shares, parts);
+	canary = interval_of(parts, live, answer->e.hash);
+	for (i = canary ? canary : 1; i < service->cohorts_count && !answer->held_out; i++) {
+		if (!split_enters(&split, shares, i, answer->e.hash, &answer->enters_at_ppm))
+			continue;
+		answer->enters_cohort = &service->cohorts[i];
 		return;
 	}
 }
@@ -236,7 +266,10 @@ static int ask(const struct explainer *explainer, const char *client, struct ans
 		answer->share_ppm = share_of(explainer, answer->e.rule, answer->e.chosen_cohort);
 	}
 	answer->held_out = answer->e.holdout_hash < threshold(explainer->service->holdout_ppm);
-	find_slot(explainer, answer);
+	if (is_split(explainer->service))
+		find_part(explainer, answer);
+	else
+		find_slot(explainer, answer);
 	return 0;
 }
 
@@ -306,10 +339,11 @@ static json_t *answer_to_json(const struct explainer *explainer, const struct an
 		"hash", (json_int_t)e->hash, "share_ppm",
 		answer->rule ? json_integer(answer->share_ppm) : json_null(), "slot",
 		slot_to_json(answer), "enters_at_ppm",
-		answer->enters ? json_integer(answer->enters_at_ppm) : json_null(), "holdout",
-		answer->held_out, "pinned", is_pinned(explainer, answer));
+		answer->enters_cohort ? json_integer(answer->enters_at_ppm) : json_null(),
+		"holdout", answer->held_out, "pinned", is_pinned(explainer, answer));
 	json_t *rest = json_pack(
-		"{s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:o, s:s, s:s, s:s}", "epoch",
+		"{s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:o, s:s, s:s, s:s}", "enters_cohort",
+		json_text(answer->enters_cohort ? answer->enters_cohort->name : NULL), "epoch",
 		kernel ? json_integer(e->epoch) : json_null(), "revision",
 		kernel ? json_integer(explainer->control->revision.number) : json_null(), "release",
 		json_text(service->release), "backend",
@@ -374,8 +408,9 @@ static void print_answer(const struct explainer *explainer, const struct answer 
 		printf(", epoch %llu, revision %llu", (unsigned long long)e->epoch,
 		       (unsigned long long)explainer->control->revision.number);
 	printf("\nclient    %s, hash %u", answer->client, e->hash);
-	if (answer->slot && answer->enters)
-		printf(", in %s from %.4f%%", answer->slot->name, answer->enters_at_ppm / 1e4);
+	if (answer->enters_cohort)
+		printf(", in %s from %.4f%%", answer->enters_cohort->name,
+		       answer->enters_at_ppm / 1e4);
 	print_cohort(explainer, answer);
 	printf("\nbackend   %s\n", e->has_backend ? answer->backend : "none");
 	if (answer->has_next_hop)

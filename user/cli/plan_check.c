@@ -3,6 +3,7 @@
 #include "cli/plan.h"
 
 #include "allocation.h"
+#include "cli/plan_split.h"
 #include "util/text.h"
 
 #include <errno.h>
@@ -58,17 +59,21 @@ static const char *canary_under_way(const struct plan *plan, const struct servic
 	return NULL;
 }
 
+/* Hashes of other tools have none. */
 static bool salt_differs(const struct service *before, const struct service *after)
 {
 	char salt_before[2 * NAME_SIZE + 256], salt_after[2 * NAME_SIZE + 256];
 
-	return strcmp(service_salt(before, salt_before, sizeof(salt_before)),
+	return !is_split(before) && !is_split(after) &&
+	       strcmp(service_salt(before, salt_before, sizeof(salt_before)),
 		      service_salt(after, salt_after, sizeof(salt_after)));
 }
 
 /* A canary of both whose part of the hash space is another, or NULL. */
 static const char *moved_slot(const struct service *before, const struct service *after)
 {
+	if (is_split(before) || is_split(after))
+		return NULL;
 	for (size_t i = 1; i < before->cohorts_count; i++) {
 		const struct cohort *old = &before->cohorts[i];
 		int index = service_cohort(after, old->name);
@@ -99,15 +104,21 @@ static void check_shuffle(const struct plan *plan, const struct plan_service *se
 	char object[NAME_SIZE + 16], what[NAME_SIZE + 32], share[TEXT_VALUE_SIZE];
 	bool release = release_differs(service->before, service->after);
 	bool salt = salt_differs(service->before, service->after);
+	bool hash = hash_differs(service->before, service->after);
+	bool order = order_differs(service->before, service->after);
 	uint32_t ppm;
 
-	if ((!release && !salt && !slot) || plan->options.reshuffle)
+	if ((!release && !salt && !slot && !hash && !order) || plan->options.reshuffle)
 		return;
 	canary = canary_under_way(plan, service->before, &rule, &ppm);
 	if (!canary)
 		return;
 	snprintf(object, sizeof(object), "services/%s", service->name);
-	if (salt)
+	if (hash)
+		strcpy(what, "its hash changes");
+	else if (order)
+		strcpy(what, "the order of its parts changes");
+	else if (salt)
 		strcpy(what, "its salt changes");
 	else if (release)
 		strcpy(what, "its release changes");
@@ -155,6 +166,8 @@ static void check_service(const struct plan *plan, const struct plan_service *se
 	if (service->before && service->after)
 		check_shuffle(plan, service);
 	json_array_foreach(service->kept_live, i, kept) check_kept_share(plan, service, kept);
+	if (service->after && is_split(service->after))
+		check_split_service(plan, service);
 }
 
 /* ---- the box ---- */

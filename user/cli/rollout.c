@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* rollout set, rollout reset: live shares over the file's, and back. */
+#include "allocation.h"
 #include "cli/cli.h"
+#include "policy/split.h"
 #include "util/text.h"
 
 #include <errno.h>
@@ -90,6 +92,30 @@ static int choose_cohort(struct change *change)
 			   service->cohorts_count - 1);
 }
 
+/* Another tool's parts have no slots: what it can be told, and what the other canaries leave. */
+static int check_part(const struct change *change, uint32_t ppm, const char *object)
+{
+	const struct service *service = change->service;
+	const struct split split = split_of(service);
+	char what[SPLIT_PROBLEM_SIZE], hint[SPLIT_TEXT_SIZE + 8], text[SPLIT_TEXT_SIZE];
+	uint64_t others = 0;
+
+	if (split_problem(&split, ppm, what)) {
+		snprintf(hint, sizeof(hint), "set %s", split_nearest(&split, ppm, text));
+		return errors_add(change->cli->errors, NULL, object, hint, "%s", what);
+	}
+	for (size_t cohort = 1; cohort < service->cohorts_count; cohort++)
+		if (cohort != change->cohort)
+			others += effective_share(change->control, service, change->rule, cohort);
+	if (ppm + others > PPM)
+		return errors_add(change->cli->errors, NULL, object,
+				  "set less, or lower another canary's first",
+				  "the other canaries leave it %s of rule %s",
+				  text_format_percent(PPM - others, text),
+				  service->rules[change->rule].name);
+	return 0;
+}
+
 /* Slots are at most 100% together, so shares within them are too. */
 static int check_share(const struct change *change, uint32_t ppm)
 {
@@ -112,7 +138,7 @@ static int check_share(const struct change *change, uint32_t ppm)
 	if (ppm && !cohort->backends_count)
 		return errors_add(change->cli->errors, NULL, object, "give it some in the file",
 				  "it has no backends");
-	return 0;
+	return is_split(change->service) ? check_part(change, ppm, object) : 0;
 }
 
 static int store_share(struct change *change, uint32_t before, uint32_t ppm)

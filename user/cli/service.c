@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* service list, service show: what is desired of services, and what is in force. */
 #include "cli/cli.h"
+#include "policy/split.h"
 #include "util/text.h"
 
 #include <errno.h>
@@ -127,17 +128,42 @@ static json_t *affinity_to_json(const struct service *service)
 			 on_rollback_name(service));
 }
 
-/* The control has no slot. */
+/* The cohorts in the order of their parts. */
+static json_t *order_to_json(const struct service *service)
+{
+	const struct split split = split_of(service);
+	json_t *order = json_array();
+
+	for (size_t i = 0; i < split.cohorts_count; i++)
+		json_array_append_new(order, json_string(service->cohorts[split.order[i]].name));
+	return order;
+}
+
+/* Null where the hash does not have it. */
+static json_t *hash_options_to_json(const struct service *service)
+{
+	const struct hash_options *options = &service->hash_options;
+	bool has_modulus = is_split(service) && service->hash != HASH_NGINX;
+
+	return json_pack("{s:o, s:o, s:o}", "modulus",
+			 has_modulus ? json_integer(options->modulus) : json_null(), "seed",
+			 service->hash == HASH_NFT_JHASH ? json_integer(options->seed)
+							 : json_null(),
+			 "order", is_split(service) ? order_to_json(service) : json_null());
+}
+
+/* The control has no slot, and with the hash of another tool nobody has. */
 static json_t *cohorts_to_json(const struct service *service)
 {
 	json_t *cohorts = json_array();
 
 	for (size_t i = 0; i < service->cohorts_count; i++) {
 		const struct cohort *cohort = &service->cohorts[i];
-		json_t *slot =
-			i ? json_pack("{s:I, s:I}", "start_ppm", (json_int_t)cohort->slot_start_ppm,
-				      "width_ppm", (json_int_t)cohort->slot_ppm)
-			  : json_null();
+		json_t *slot = i && !is_split(service)
+				       ? json_pack("{s:I, s:I}", "start_ppm",
+						   (json_int_t)cohort->slot_start_ppm, "width_ppm",
+						   (json_int_t)cohort->slot_ppm)
+				       : json_null();
 
 		json_array_append_new(
 			cohorts, json_pack("{s:s, s:s, s:o, s:o}", "cohort", cohort->name,
@@ -152,12 +178,14 @@ static json_t *details_to_json(const struct control *control, const struct servi
 	char salt[2 * NAME_SIZE + 256];
 	json_t *document = json_pack("{s:s}", "cmd", "service show");
 	json_t *head = service_to_json(control, service);
-	json_t *tail =
-		json_pack("{s:o, s:s, s:I, s:o, s:s, s:o}", "cohorts", cohorts_to_json(service),
-			  "salt", service_salt(service, salt, sizeof(salt)), "holdout_ppm",
-			  (json_int_t)service->holdout_ppm, "client", client_to_json(service),
-			  "balance", service->balance == BALANCE_CLIENT ? "client" : "flow",
-			  "affinity", affinity_to_json(service));
+	json_t *tail = json_pack(
+		"{s:o, s:o, s:I, s:o, s:s, s:o, s:s, s:o}", "cohorts", cohorts_to_json(service),
+		"salt",
+		json_text(is_split(service) ? NULL : service_salt(service, salt, sizeof(salt))),
+		"holdout_ppm", (json_int_t)service->holdout_ppm, "client", client_to_json(service),
+		"balance", service->balance == BALANCE_CLIENT ? "client" : "flow", "affinity",
+		affinity_to_json(service), "hash", split_hash_name(service->hash), "hash_options",
+		hash_options_to_json(service));
 
 	if (json_object_update(document, head) || json_object_update(document, tail)) {
 		json_decref(document);
@@ -217,7 +245,9 @@ static void say_cohorts(const struct service *service)
 		printf("cohort %s%s%s", cohort->name,
 		       cohort->version && *cohort->version ? ", version " : "",
 		       cohort->version ? cohort->version : "");
-		if (i)
+		if (i && is_split(service))
+			printf(", a canary");
+		else if (i)
 			printf(", slot %s from %s", text_format_percent(cohort->slot_ppm, slot),
 			       text_format_percent(cohort->slot_start_ppm, start));
 		else
@@ -246,6 +276,24 @@ static void say_client_ids(const struct service *service)
 		       id->payload_offset);
 }
 
+static void say_hash(const struct service *service)
+{
+	const struct hash_options *options = &service->hash_options;
+	const struct split split = split_of(service);
+
+	if (!is_split(service))
+		return;
+	printf("hash %s", split_hash_name(service->hash));
+	if (service->hash != HASH_NGINX)
+		printf(", modulus %u", options->modulus);
+	if (service->hash == HASH_NFT_JHASH)
+		printf(", seed %u", options->seed);
+	printf(", order");
+	for (size_t i = 0; i < split.cohorts_count; i++)
+		printf("%s %s", i ? "," : "", service->cohorts[split.order[i]].name);
+	putchar('\n');
+}
+
 static void say_details(const struct cli *cli, const struct control *control,
 			const struct service *service)
 {
@@ -253,8 +301,10 @@ static void say_details(const struct cli *cli, const struct control *control,
 	char drain[TEXT_VALUE_SIZE], udp_drain[TEXT_VALUE_SIZE];
 	struct table table;
 
-	printf("service %s, release `%s`, salt `%s`\n", service->name, service->release,
-	       service_salt(service, salt, sizeof(salt)));
+	printf("service %s, release `%s`", service->name, service->release);
+	if (!is_split(service))
+		printf(", salt `%s`", service_salt(service, salt, sizeof(salt)));
+	putchar('\n');
 	for (size_t i = 0; i < service->vips_count; i++)
 		printf("vip %s\n", vip_format(&service->vips[i], text));
 	printf("steer %s%s, client key %s (/%u, /%u), holdout %s, balance by %s\n",
@@ -262,6 +312,7 @@ static void say_details(const struct cli *cli, const struct control *control,
 	       client_key_name(service->client_key), service->prefix4, service->prefix6,
 	       text_format_percent(service->holdout_ppm, text),
 	       service->balance == BALANCE_CLIENT ? "client" : "flow");
+	say_hash(service);
 	say_client_ids(service);
 	printf("drain %s, of UDP %s, on rollback %s\n",
 	       text_format_duration(service->affinity.drain_ms, drain),

@@ -4,6 +4,7 @@
  * follow from others are filled in, then everything is compared.
  */
 #include "config/check.h"
+#include "config/check_split.h"
 
 #include "allocation.h"
 #include "util/text.h"
@@ -56,6 +57,8 @@ static void settle_shares(struct check *check, const struct service *service, st
 	for (size_t i = 1; i < service->cohorts_count; i++) {
 		canaries += rule->base_ppm[i];
 		check_share(check, &service->cohorts[i], &rule->base_ppm[i], &allocate);
+		check_split_share(check, service, &rule->base_ppm[i], service->cohorts[i].name,
+				  &allocate);
 	}
 	whole = canaries + (named ? rule->base_ppm[0] : 0);
 	if (place) {

@@ -4,8 +4,10 @@
  * values that follow from others are filled in, then everything is compared.
  */
 #include "config/check.h"
+#include "config/check_split.h"
 
 #include "allocation.h"
+#include "policy/split.h"
 #include "util/text.h"
 
 #include <errno.h>
@@ -326,9 +328,14 @@ void check_service(struct check *check, struct service *service, const struct pa
 	struct path cohorts = {.parent = path, .text = "cohorts"};
 
 	check_encap(check, service, path);
+	settle_prefix6(check, service);
 	check_client(check, service, path);
+	check_split(check, service, path);
 	check_cohort_names(check, service, &cohorts);
-	settle_slots(check, service, &cohorts);
+	if (is_split(service))
+		settle_parts(check, service, &cohorts);
+	else
+		settle_slots(check, service, &cohorts);
 	check_control(check, service, &cohorts);
 	check_backends(check, service, path, &cohorts);
 	check_rules(check, service, path);

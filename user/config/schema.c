@@ -53,10 +53,10 @@ static const struct choice client_keys[] = {
 };
 
 static const struct choice hashes[] = {
-	{"xdp-canary", 0, PART_MAIN},
-	{"nginx", 0, PART_SEGMENTS},
-	{"haproxy-crc32", 0, PART_SEGMENTS},
-	{"nft-jhash", 0, PART_SEGMENTS},
+	{"xdp-canary", HASH_XDP_CANARY, PART_MAIN},
+	{"nginx", HASH_NGINX, PART_MAIN},
+	{"haproxy-crc32", HASH_HAPROXY_CRC32, PART_MAIN},
+	{"nft-jhash", HASH_NFT_JHASH, PART_MAIN},
 	{NULL, 0, PART_MAIN},
 };
 
@@ -127,8 +127,8 @@ static const struct key client_table[] = {
 	 FIELD(struct service, client_key)},
 	{.name = "prefix4", .type = VALUE_INTEGER, .minimum = 8, .maximum = 32, .fallback = "32",
 	 FIELD(struct service, prefix4)},
-	{.name = "prefix6", .type = VALUE_INTEGER, .minimum = 16, .maximum = 128, .fallback = "64",
-	 FIELD(struct service, prefix6)},
+	{.name = "prefix6", .type = VALUE_INTEGER, .minimum = 16, .maximum = 128,
+	 FIELD(struct service, prefix6), GIVEN(struct service, has_prefix6)},
 	{.name = "group_by", .type = VALUE_TEXT, .minimum = 1, .maximum = TEXT_MAX,
 	 FIELD(struct service, group_by)},
 	{.name = "quic_cid_length", .type = VALUE_INTEGER, .required = true, .minimum = 1,
@@ -169,6 +169,20 @@ static const struct key affinity_keys[] = {
 KEYS_FIT(affinity_keys);
 static const struct schema affinity_schema = {SCHEMA(affinity_keys)};
 
+static const struct key cohort_item = {.type = VALUE_NAME, .size = NAME_SIZE};
+
+/* Which of them goes with which hash: check_split.c. */
+static const struct key hash_options_keys[] = {
+	{.name = "modulus", .type = VALUE_INTEGER, .minimum = 1, .maximum = SPLIT_MODULUS_MAX,
+	 .fallback = "100", FIELD(struct service, hash_options.modulus)},
+	{.name = "seed", .type = VALUE_INTEGER, .maximum = UINT32_MAX, .fallback = "0",
+	 FIELD(struct service, hash_options.seed)},
+	{.name = "order", .type = VALUE_LIST, .maximum = COHORTS_MAX, .embedded = true,
+	 LIST(struct service, hash_options.order, char[NAME_SIZE]), .item = &cohort_item},
+};
+KEYS_FIT(hash_options_keys);
+static const struct schema hash_options_schema = {SCHEMA(hash_options_keys)};
+
 static const struct key vip_item = {.type = VALUE_VIP, .size = sizeof(struct vip)};
 
 static const struct key service_keys[] = {
@@ -182,8 +196,9 @@ static const struct key service_keys[] = {
 	{.name = "salt", .type = VALUE_TEXT, .minimum = 1, .maximum = TEXT_MAX,
 	 FIELD(struct service, salt)},
 	{.name = "client", .type = VALUE_MAP, .schema = &client_schema},
-	{.name = "hash", .type = VALUE_CHOICE, .choices = hashes, .fallback = "xdp-canary"},
-	UNDELIVERED("hash_options", PART_SEGMENTS),
+	{.name = "hash", .type = VALUE_CHOICE, .choices = hashes, .fallback = "xdp-canary",
+	 FIELD(struct service, hash)},
+	{.name = "hash_options", .type = VALUE_MAP, .schema = &hash_options_schema},
 	{.name = "holdout", .type = VALUE_PERCENT, .maximum = WHOLE / 2, .fallback = "0%",
 	 FIELD(struct service, holdout_ppm)},
 	{.name = "balance", .type = VALUE_CHOICE, .choices = balances, .fallback = "flow",

@@ -9,6 +9,7 @@
 
 #include "allocation.h"
 #include "policy/ring.h"
+#include "policy/split.h"
 #include "util/siphash.h"
 
 #include <arpa/inet.h>
@@ -27,7 +28,7 @@ static uint16_t flags_of(const struct service *service, size_t pins)
 		[CLIENT_KEY_QUIC] = VIEW_KEY_QUIC,
 		[CLIENT_KEY_PAYLOAD] = VIEW_KEY_PAYLOAD,
 	};
-	uint16_t flags = of_key[service->client_key];
+	uint16_t flags = of_key[service->client_key] | service->hash << VIEW_HASH_SHIFT;
 
 	if (service->enforce)
 		flags |= VIEW_ENFORCE;
@@ -53,7 +54,7 @@ static void compile_head(const struct compile_input *input, struct view *view)
 	const struct service *service = input->service;
 
 	*view = (struct view){
-		.salt64 = salt64_of(service),
+		.salt64 = is_split(service) ? 0 : salt64_of(service),
 		.expiry = ~0ULL,
 		.counters = input->no_rule_group * LANES_MAX,
 		.holdout = threshold(service->holdout_ppm),
@@ -74,26 +75,48 @@ static void compile_head(const struct compile_input *input, struct view *view)
 			.offset = service->client_id.quic_server_id_offset,
 			.length = service->client_id.quic_server_id_length,
 		};
+	if (is_split(service)) {
+		view->hash_modulus = service->hash_options.modulus;
+		view->hash_seed = service->hash_options.seed;
+	}
 	memcpy(view->lanes, input->lanes, sizeof(view->lanes));
+}
+
+static void compile_slots(const struct service *service, const uint32_t share_ppm[COHORTS_MAX],
+			  struct view_rule *out)
+{
+	size_t canary;
+
+	for (canary = 1; canary < service->cohorts_count; canary++) {
+		const struct cohort *cohort = &service->cohorts[canary];
+
+		if (share_interval(cohort->slot_start_ppm, cohort->slot_ppm, share_ppm[canary],
+				   &out->current[canary - 1]))
+			out->live |= RULE_CURRENT << (canary - 1);
+	}
+}
+
+static void compile_parts(const struct service *service, const uint32_t share_ppm[COHORTS_MAX],
+			  struct view_rule *out)
+{
+	const struct split split = split_of(service);
+
+	out->live |= split_parts(&split, share_ppm, out->current) * RULE_CURRENT;
 }
 
 static void compile_rule(const struct compile_input *input, size_t index, struct view_rule *out)
 {
 	const struct service *service = input->service;
-	size_t canary;
 
 	*out = (struct view_rule){
 		.reason = service->rules[index].is_default ? REASON_DEFAULT : REASON_RULE,
 		.segment = service->rules[index].is_default ? 0 : input->rule_segments[index] + 1,
 		.counters = input->rule_groups[index] * LANES_MAX,
 	};
-	for (canary = 1; canary < service->cohorts_count; canary++) {
-		const struct cohort *cohort = &service->cohorts[canary];
-
-		if (share_interval(cohort->slot_start_ppm, cohort->slot_ppm,
-				   input->share_ppm[index][canary], &out->current[canary - 1]))
-			out->live |= RULE_CURRENT << (canary - 1);
-	}
+	if (is_split(service))
+		compile_parts(service, input->share_ppm[index], out);
+	else
+		compile_slots(service, input->share_ppm[index], out);
 }
 
 static void compile_backend(const struct service *service, const struct backend *backend,

@@ -23,23 +23,45 @@ static void raw_words6(const struct address *address, uint64_t words[2])
 	words[1] = htobe64(low);
 }
 
-static uint64_t source_token(const struct view *view, struct siphash_state state,
-			     const struct flow *flow)
+/* The source address, masked: 4 or 16 bytes. Returns how many. */
+static int source_key(const struct view *view, const struct flow *flow, uint64_t words[2])
 {
 	struct prefix whole = {.address = flow->source,
 			       .length = flow->source.family == 4 ? 32 : 128};
 	struct prefix key = prefix_shorten(&whole, 32, view->prefix6);
-	uint64_t words[2];
-	uint32_t address4;
 
-	if (flow->source.family == 4) {
-		memcpy(&address4, key.address.bytes, sizeof(address4));
-		return siphash_end(&state, address4 & view->mask4, 4);
-	}
 	raw_words(&key.address, words);
+	if (flow->source.family == 6)
+		return 16;
+	words[0] = (uint32_t)words[0] & view->mask4;
+	return 4;
+}
+
+static uint64_t source_token(const struct view *view, struct siphash_state state,
+			     const struct flow *flow)
+{
+	uint64_t words[2];
+
+	if (source_key(view, flow, words) == 4)
+		return siphash_end(&state, words[0], 4);
 	siphash_word(&state, words[0]);
 	siphash_word(&state, words[1]);
 	return siphash_end(&state, 0, 16);
+}
+
+/* h: the client's place in the hash space. */
+static uint32_t hash_client(const struct view *view, const struct flow *flow, uint64_t token)
+{
+	enum split_hash hash = (view->flags & VIEW_HASH) >> VIEW_HASH_SHIFT;
+	uint64_t key[2];
+	int size;
+
+	if (hash == HASH_XDP_CANARY)
+		return client_hash(token, view->salt64);
+	size = source_key(view, flow, key);
+	return split_hash(hash,
+			  (uint32_t[SPLIT_WORDS_MAX]){key[0], key[0] >> 32, key[1], key[1] >> 32},
+			  size / sizeof(uint32_t), view->hash_modulus, view->hash_seed);
 }
 
 static uint64_t flow_token(struct siphash_state state, const struct flow *flow)
@@ -159,7 +181,7 @@ void decide(const struct view_image *image, struct siphash_key secret, const str
 						       : source_token(&image->view, state, flow);
 	if (facts->group)
 		out->token = siphash13(secret, facts->group, strlen(facts->group));
-	out->hash = client_hash(out->token, image->view.salt64);
+	out->hash = hash_client(&image->view, flow, out->token);
 	out->holdout_hash = client_hash(out->token, HOLDOUT_SALT64);
 	out->flow = flow_of(&image->view, flow);
 	decide_cohort(image, flow, facts->members, out);

@@ -20,14 +20,12 @@ enum client_key { CLIENT_KEY_SOURCE, CLIENT_KEY_FLOW, CLIENT_KEY_QUIC, CLIENT_KE
 enum balance { BALANCE_FLOW, BALANCE_CLIENT };
 enum on_rollback { ON_ROLLBACK_CUT, ON_ROLLBACK_DRAIN };
 
-/* Whose arithmetic puts clients into cohorts: our own, or, bit for bit, another split's. */
-enum split_hash { HASH_XDP_CANARY, HASH_NGINX, HASH_HAPROXY_CRC32, HASH_NFT_JHASH };
-
+/* Of another tool's hash (headers/split_hash.h). */
 struct hash_options {
-	uint32_t modulus;	    /* of haproxy-crc32 and nft-jhash, 1 to 65536 */
-	uint32_t seed;		    /* of nft-jhash */
-	uint8_t order[COHORTS_MAX]; /* indices of cohorts, in the order of the parts */
-	uint8_t order_count;	    /* 0: the file's order */
+	uint32_t modulus;		    /* of haproxy-crc32 and nft-jhash, 1 to 65536 */
+	uint32_t seed;			    /* of nft-jhash */
+	char order[COHORTS_MAX][NAME_SIZE]; /* cohorts, in the order of their parts */
+	size_t order_count;		    /* 0: the file's order */
 };
 
 struct interface {
@@ -55,6 +53,9 @@ struct backend {
 };
 
 #define SERVER_ID_TEXT_SIZE 17
+
+/* Privacy addresses change within the /64; but other tools hash the whole address. */
+#define PREFIX6_DEFAULT(hash) ((hash) == HASH_XDP_CANARY ? 64 : 128)
 
 /* What a service with client key `quic` or `payload` reads of a datagram. */
 struct client_id {
@@ -96,6 +97,7 @@ struct service {
 	char *release;
 	char *salt; /* NULL: NAME/RELEASE */
 	enum client_key client_key;
+	bool has_prefix6; /* prefix6 is not the default of its hash, PREFIX6_DEFAULT() */
 	uint8_t prefix4, prefix6;
 	char *group_by; /* column of the catalogue whose clients share a hash, or NULL */
 	enum split_hash hash;

@@ -79,7 +79,8 @@ static bool spans_equal(struct span a, struct span b)
 	return (is_empty(a) && is_empty(b)) || (a.start == b.start && a.end == b.end);
 }
 
-/* Where two shares of one canary disagree: between their ends, for they start together. */
+/* Where two shares of one canary disagree: between their ends, where they start together, and
+ * between their starts, where they end together, as parts of other tools may. */
 static struct span disagreement(struct span a, struct span b)
 {
 	if (is_empty(a))
@@ -90,6 +91,9 @@ static struct span disagreement(struct span a, struct span b)
 		return (struct span){0, 0};
 	if (a.start == b.start)
 		return a.end < b.end ? (struct span){a.end, b.end} : (struct span){b.end, a.end};
+	if (a.end == b.end)
+		return a.start < b.start ? (struct span){a.start, b.start}
+					 : (struct span){b.start, a.start};
 	return (struct span){a.start < b.start ? a.start : b.start, latest(a.end, b.end)};
 }
 
@@ -137,7 +141,8 @@ static bool hashes_differ(const struct view *a, const struct view *b)
 {
 	return a->salt64 != b->salt64 || a->mask4 != b->mask4 || a->prefix6 != b->prefix6 ||
 	       ((a->flags ^ b->flags) & VIEW_KEY_FLAGS & ~VIEW_BALANCE_CLIENT) ||
-	       memcmp(&a->payload, &b->payload, sizeof(a->payload));
+	       memcmp(&a->payload, &b->payload, sizeof(a->payload)) ||
+	       a->hash_modulus != b->hash_modulus || a->hash_seed != b->hash_seed;
 }
 
 static bool heads_differ(const struct view *a, const struct view *b)
@@ -471,20 +476,41 @@ uint8_t spared(const struct view *view, uint8_t cut)
 	return cut < now ? cut : now;
 }
 
+static bool is_from_end(const struct view_rule *rule, int canary)
+{
+	return rule->kept_from_end & 1 << canary;
+}
+
+static void set_from_end(struct view_rule *rule, int canary, bool from_end)
+{
+	rule->kept_from_end &= ~(1 << canary);
+	rule->kept_from_end |= from_end << canary;
+}
+
+/* What an earlier cut kept is counted from an end of what the last one kept: has @now that end? */
+static bool shares_end(struct span last, struct span now, bool from_end)
+{
+	return from_end ? last.end == now.end : last.start == now.start;
+}
+
 /*
  * A new cut, which keeps @now. Where that is more than the last one kept, the last one is
- * remembered for what is older than it; of three that each keep more the first is forgotten.
+ * remembered for what is older than it; of three that each keep more the first is forgotten. So is
+ * what lies inside of @now and shares no end with it: two shares of another tool's split did it.
  */
 static void add_cut(struct view_rule *rule, int canary, struct span now, uint8_t generation)
 {
 	struct span last = span_of(&rule->kept[canary], rule->live & RULE_KEPT << canary);
-	bool is_wider = rule->cuts[canary] && !is_empty(now) &&
-			(is_empty(last) || (last.start == now.start && last.end < now.end));
+	bool grew_up = last.start == now.start && last.end < now.end;
+	bool grew_down = last.end == now.end && last.start > now.start;
+	bool is_wider =
+		rule->cuts[canary] && !is_empty(now) && (is_empty(last) || grew_up || grew_down);
 
 	if (is_wider) {
 		rule->cuts_before[canary] = rule->cuts[canary];
 		rule->kept_before[canary] = last.end - last.start;
-	} else if (is_empty(now) || last.start != now.start ||
+		set_from_end(rule, canary, !is_empty(last) && grew_down);
+	} else if (is_empty(now) || !shares_end(last, now, is_from_end(rule, canary)) ||
 		   rule->kept_before[canary] >= now.end - now.start) {
 		rule->cuts_before[canary] = 0;
 	}
@@ -509,6 +535,7 @@ static void carry_cuts(const struct fold *fold, struct view_rule *rule,
 		 span_of(&shown->kept[own], shown->live & RULE_KEPT << own));
 	rule->cuts_before[canary] = spared(view, shown->cuts_before[own]);
 	rule->kept_before[canary] = rehashed ? 0 : shown->kept_before[own];
+	set_from_end(rule, canary, is_from_end(shown, own));
 }
 
 static struct span origin_span(const struct fold *fold, const struct view_rule *shown, int canary)
@@ -720,6 +747,8 @@ static void begin_era(const struct fold *fold)
 	view->origin_prefix6 = shown->prefix6;
 	view->origin_flags = shown->flags & VIEW_KEY_FLAGS;
 	view->origin_payload = shown->payload;
+	view->origin_modulus = shown->hash_modulus;
+	view->origin_seed = shown->hash_seed;
 	view->origin_cohorts = shown->cohorts;
 	memcpy(view->origin_lanes, shown->lanes, sizeof(view->origin_lanes));
 }
@@ -753,6 +782,8 @@ static void continue_era(const struct fold *fold)
 	view->origin_prefix6 = shown->origin_prefix6;
 	view->origin_flags = shown->origin_flags;
 	view->origin_payload = shown->origin_payload;
+	view->origin_modulus = shown->origin_modulus;
+	view->origin_seed = shown->origin_seed;
 	view->origin_cohorts = shown->origin_cohorts;
 	memcpy(view->origin_lanes, shown->origin_lanes, sizeof(view->origin_lanes));
 	view->transition_base = shown->transition_base;
@@ -780,7 +811,8 @@ static void mark_disputes(const struct fold *fold)
 		view->flags |= VIEW_ALL_DISPUTED;
 	if (view->origin_flags != (view->flags & VIEW_KEY_FLAGS) ||
 	    view->origin_mask4 != view->mask4 || view->origin_prefix6 != view->prefix6 ||
-	    memcmp(&view->origin_payload, &view->payload, sizeof(view->payload)))
+	    memcmp(&view->origin_payload, &view->payload, sizeof(view->payload)) ||
+	    view->origin_modulus != view->hash_modulus || view->origin_seed != view->hash_seed)
 		view->flags |= VIEW_ORIGIN_KEY;
 }
 
