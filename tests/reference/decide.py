@@ -186,17 +186,46 @@ class Split:
             raise BadInput("share of %d ppm: %s has none such" % (ppm, self.name))
         return near[0]
 
+    def size(self, units):
+        return units * NGINX_HASHES // NGINX_WHOLE if self.name == "nginx" else units
+
     def holder(self, h, units):
         """The cohort that has h, at so many units of each canary."""
         units = {**units, self.names[0]: self.whole - sum(units.values())}
         parts = [name for name in self.order if units[name]]
         end = 0
         for name in parts[:-1]:
-            end += (units[name] * NGINX_HASHES // NGINX_WHOLE if self.name == "nginx"
-                    else units[name])
+            end += self.size(units[name])
             if h < end:
                 return name
         return parts[-1]
+
+    def least(self, h, units, name):
+        """The least units of canary `name` at which it has h, or None; of others as in `units`."""
+        def reaches(count):
+            """Whether the end of the part that moves with its share has come to h."""
+            if control_first:
+                return before + self.size(free - count) <= h
+            return count == free and is_last or h < before + self.size(count)
+
+        control = self.names[0]
+        at = self.order.index(name)
+        control_first = self.order.index(control) < at
+        free = self.whole - sum(units.values()) + units[name]
+        before = sum(self.size(units[other]) for other in self.order[:at] if other != control)
+        is_last = not any(units.get(other) for other in self.order[at + 1:])
+        if not free or not control_first and before > h or not reaches(free):
+            return None
+        low, high = 1, free
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if reaches(middle) else (middle + 1, high)
+        # Its other end moves too, but by rounding alone: that of nginx's parts one by one.
+        while low <= free and self.holder(h, {**units, name: low}) != name:
+            low += 1
+            if self.name != "nginx":
+                return None
+        return low if low <= free else None
 
     def enters_at(self, h, shares):
         """The least share at which a canary has h, others' being as they are: of the one that has
@@ -204,10 +233,9 @@ class Split:
         units = {name: self.units(share) for name, share in shares.items()}
         now = self.holder(h, units)
         for name in self.names[1:] if now == self.names[0] else [now]:
-            others = sum(units.values()) - units[name]
-            for count in range(1, self.whole - others + 1):
-                if self.holder(h, {**units, name: count}) == name:
-                    return count * MILLION // self.whole
+            count = self.least(h, units, name)
+            if count is not None:
+                return count * MILLION // self.whole
         return None
 
 

@@ -8,7 +8,7 @@ every client key (no flow has a payload: keys quic and payload fall back to the 
 every backend a MAC and an interface, so that nothing need be resolved. Every service has a VIP of
 either family; where its first of a family has any port, no other service has port 80 there. Every
 control has a backend of weight > 0; canaries may have none (then they have neither share nor pin)
-or only such of weight 0.
+or only such of weight 0. Some services have another tool's hash, and shares that it can be told.
 
     make_config.py --seed N --out DIR [--interface NAME] [--mode MODE] [--services N] [--clients N]
 
@@ -49,6 +49,38 @@ def address_text(rng, address):
     if address.version == 6 and rng.random() < 0.1:
         return rng.choice([address.exploded, str(address).upper()])
     return str(address)
+
+
+class Split:
+    """Another tool's hash: its options, and the shares that it can be told."""
+
+    def __init__(self, rng, cohorts):
+        self.rng = rng
+        self.name = rng.choice(["nginx", "haproxy-crc32", "nft-jhash"])
+        self.whole, self.options = 10000, []
+        if self.name != "nginx":
+            self.whole = rng.choice([100, 100, 3, 64, 1000, 65536])
+            if self.whole != 100 or rng.random() < 0.3:
+                self.options.append("modulus: %d" % self.whole)
+        if self.name == "nft-jhash" and rng.random() < 0.7:
+            self.options.append("seed: %d" % rng.choice([0, 1, rng.getrandbits(32)]))
+        if rng.random() < 0.7:
+            rng.shuffle(cohorts)
+            self.options.append("order: [ %s ]" % ", ".join(cohorts))
+
+    def share(self, ppm):
+        """A whole number of the tool's units at or below it, to the next ppm."""
+        exact = ppm * self.whole // MILLION * MILLION
+        return exact // self.whole
+
+    def widths(self, canaries):
+        """What each canary may have at the most, so that all together never have too much."""
+        widths, left = {}, MILLION
+        for name in canaries:
+            width = self.rng.choice([left, left // 2, left // 3, self.rng.randint(0, left)])
+            left -= width
+            widths[name] = width
+        return widths
 
 
 class Clients:
@@ -110,6 +142,7 @@ class Service:
         canaries = rng.choice([1, 1, 1, 2, 2, 3])
         self.control = rng.choice(["stable", "control", "v1"])
         self.canaries = rng.sample(COHORTS, canaries)
+        self.split = Split(rng, [self.control] + self.canaries) if rng.random() < 0.4 else None
         self.rule = "default"
         self.lines = []
         self._write()
@@ -143,6 +176,9 @@ class Service:
     def _slots(self):
         """Canary -> (width in ppm, text or None for the default)."""
         rng, count = self.rng, len(self.canaries)
+        if self.split:
+            return {name: (width, None)
+                    for name, width in self.split.widths(self.canaries).items()}
         if rng.random() < 0.5:
             return {name: (MILLION // count, None) for name in self.canaries}
         slots, left = {}, MILLION
@@ -205,6 +241,8 @@ class Service:
         keys = ["source", "flow"]
         if any(vip.endswith("/udp") for vip in self.vips):
             keys += ["quic", "payload"]
+        if self.split:
+            keys = [key for key in keys if key in ("source", "quic")]
         key = rng.choice(keys + len(keys) * [None])
         self.has_server_ids = key == "quic"
         more = {"quic": ["quic_cid_length: %d" % rng.randint(3, 20)],
@@ -218,13 +256,17 @@ class Service:
         lines.append("    vips: [ %s ]" % ", ".join('"%s"' % vip for vip in self.vips))
         if rng.random() < 0.6:
             lines.append("    release: v%d" % rng.randint(1, 99))
-        if rng.random() < 0.3:
+        if rng.random() < 0.3 and not self.split:
             lines.append('    salt: "%s"' % rng.choice(["shared/1", "shared/1", "s\u00e4lt %d"
                                                         % self.index]))
         client = self._key()
-        if rng.random() < 0.4:
+        if self.split:
+            lines.append("    hash: %s" % self.split.name)
+            lines.append("    hash_options: { %s }" % ", ".join(self.split.options))
+        can_mask = not self.split or self.split.name != "nginx"
+        if rng.random() < 0.4 and can_mask:
             client.append("prefix4: %d" % rng.choice([8, 16, 20, 24, 27, 31, 32]))
-        if rng.random() < 0.4:
+        if rng.random() < 0.4 and can_mask:
             client.append("prefix6: %d" % rng.choice([16, 32, 48, 56, 61, 64, 96, 127, 128]))
         if client:
             lines.append("    client: { %s }" % ", ".join(client))
@@ -258,7 +300,7 @@ class Service:
         if rng.random() < 0.3:
             self.rule = "everyone"
             parts.append("name: everyone")
-        shares = {name: random_ppm(rng, width) for name, width in self.widths.items()
+        shares = {name: self._share(width) for name, width in self.widths.items()
                   if rng.random() < 0.8}
         rest = MILLION - sum(shares.values())
         allocate = ["%s: %s" % (name, percent_text(rng, ppm)) for name, ppm in shares.items()]
@@ -268,9 +310,13 @@ class Service:
             parts.append("allocate: { %s }" % ", ".join(allocate))
         self.lines.append("    rules: [ { %s } ]" % ", ".join(parts))
 
+    def _share(self, width):
+        ppm = random_ppm(self.rng, width)
+        return self.split.share(ppm) if self.split else ppm
+
     def live_shares(self):
         return [{"service": self.name, "rule": self.rule, "cohort": name,
-                 "share_ppm": random_ppm(self.rng, width)}
+                 "share_ppm": self._share(width)}
                 for name, width in self.widths.items() if width and self.rng.random() < 0.5]
 
     def pins(self, clients):
