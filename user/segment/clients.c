@@ -7,8 +7,6 @@
  */
 #include "segment/layout_internal.h"
 
-#include "abi.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,8 +6,6 @@
  */
 #include "segment/layout_internal.h"
 
-#include "abi.h"
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -24,20 +22,15 @@ uint32_t lines_add(struct lines *lines, uint32_t count)
 
 /* ---- taking spans apart ---- */
 
-static bool is_below(const struct span *span, uint64_t high, uint64_t low)
-{
-	return span->high < high || (span->high == high && span->low < low);
-}
-
 /* The first span that starts at or behind the address. */
-static size_t span_from(const struct spans *spans, uint64_t high, uint64_t low)
+static size_t span_from(const struct spans *spans, address128 at)
 {
 	size_t from = 0, to = spans->count;
 
 	while (from < to) {
 		size_t middle = from + (to - from) / 2;
 
-		if (is_below(&spans->list[middle], high, low))
+		if (span_at(&spans->list[middle]) < at)
 			from = middle + 1;
 		else
 			to = middle;
@@ -75,8 +68,7 @@ static void pieces_release(struct pieces *pieces)
 
 static int pieces4_of(const struct spans *spans, unsigned int prefix4, struct pieces *out)
 {
-	size_t from = span_from(spans, 0, IPV4_MAPPED),
-	       end = span_from(spans, 0, IPV4_MAPPED + UINT32_MAX + 1), i, count;
+	size_t from = span_from(spans, IPV4_FIRST), end = span_from(spans, IPV4_END), i, count;
 	uint64_t size = 1ULL << (32 - prefix4);
 
 	out->addresses = malloc((end - from + 2) * sizeof(*out->addresses));
@@ -140,8 +132,7 @@ static void add_piece6(struct pieces *pieces, struct span span)
 
 static int pieces6_of(const struct spans *spans, unsigned int prefix6, struct pieces *out)
 {
-	size_t from = span_from(spans, 0, IPV4_MAPPED),
-	       end = span_from(spans, 0, IPV4_MAPPED + UINT32_MAX + 1), i;
+	size_t from = span_from(spans, IPV4_FIRST), end = span_from(spans, IPV4_END), i;
 	size_t most = spans->count - (end - from) + 2;
 	address128 size = (address128)1 << (128 - prefix6);
 
@@ -155,17 +146,18 @@ static int pieces6_of(const struct spans *spans, unsigned int prefix6, struct pi
 	for (i = 0; i < from; i++)
 		add_piece6(out, spans->list[i]);
 	/* What is in force behind IPv4: nothing new in most cases. */
-	if (end && (end == spans->count || spans->list[end].high ||
-		    spans->list[end].low != IPV4_MAPPED + UINT32_MAX + 1))
-		add_piece6(out, (struct span){.low = IPV4_MAPPED + UINT32_MAX + 1,
+	if (end && (end == spans->count || span_at(&spans->list[end]) != IPV4_END))
+		add_piece6(out, (struct span){.low = (uint64_t)IPV4_END,
 					      .value = spans->list[end - 1].value});
 	for (i = end; i < spans->count; i++)
 		add_piece6(out, spans->list[i]);
 	for (i = 0; i < out->count; i++) {
+		address128 at = span_at(&out->spans[i]);
 		address128 next = i + 1 < out->count ? span_at(&out->spans[i + 1]) : 0;
-		bool is_client = next - span_at(&out->spans[i]) == size;
 
-		out->roles[i] = is_client ? ROLE_SINGLE : ROLE_LONG;
+		if (next == IPV4_END && at < IPV4_FIRST)
+			next = IPV4_FIRST;
+		out->roles[i] = next - at == size ? ROLE_SINGLE : ROLE_LONG;
 	}
 	return choose_backgrounds(out->values, out->roles, out->count);
 }

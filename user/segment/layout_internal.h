@@ -3,6 +3,7 @@
 #ifndef XDP_CANARY_LAYOUT_INTERNAL_H
 #define XDP_CANARY_LAYOUT_INTERNAL_H
 
+#include "abi.h"
 #include "segment/layout.h"
 #include "segment/merge.h"
 
@@ -24,6 +25,9 @@ struct lines {
 
 /* @count lines of zeros behind the last one: the place of the first. */
 uint32_t lines_add(struct lines *lines, uint32_t count);
+
+#define IPV4_FIRST ((address128)IPV4_MAPPED)
+#define IPV4_END   (IPV4_FIRST + UINT32_MAX + 1)
 
 static inline address128 span_at(const struct span *span)
 {

@@ -2,16 +2,12 @@
 /* From lines back to spans: what starts say, overlaid with the clients. */
 #include "segment/layout_internal.h"
 
-#include "abi.h"
-
 #include <errno.h>
 #include <arpa/inet.h>
 #include <stdlib.h>
 
 #define DIGIT_BITS 11
 #define DIGITS	   (1u << DIGIT_BITS)
-#define IPV4_FIRST ((address128)IPV4_MAPPED)
-#define IPV4_END   (IPV4_FIRST + UINT32_MAX + 1)
 
 static uint32_t digit_of(const struct span *span, unsigned int place)
 {
@@ -149,6 +145,8 @@ static int splice(const struct spans *ipv6, const struct spans *ipv4, struct spa
 	for (j = 0; j < ipv4->count; j++)
 		if (span_at(&ipv4->list[j]) >= IPV4_FIRST && span_at(&ipv4->list[j]) < IPV4_END)
 			add(out, span_at(&ipv4->list[j]), ipv4->list[j].value);
+	for (; i < ipv6->count && span_at(&ipv6->list[i]) < IPV4_END; i++)
+		value = ipv6->list[i].value;
 	add(out, IPV4_END, value);
 	for (; i < ipv6->count; i++)
 		add(out, span_at(&ipv6->list[i]), ipv6->list[i].value);
