@@ -60,8 +60,8 @@ struct segment_table {
 	__u32 members; /* first of the lines with a word of segments' bits for each class */
 	__u32 tokens;  /* first of those with a word for each group, for each column in turn */
 	__u32 columns_count;
-	__u32 reserved2;
-	__u64 digest;			  /* of what the table was built of */
+	__u32 layout_lines; /* that clients are looked up in; those words follow them */
+	__u64 digest;	    /* of what the table was built of */
 	__u64 columns[GROUP_COLUMNS_MAX]; /* digests of the names of those that services group by */
 	__u64 reserved3[4];
 } cache_aligned;

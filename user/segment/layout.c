@@ -249,7 +249,7 @@ static int build_parts(const struct part4 *part4, const struct part6 *part6,
 		return error;
 	prefixes4_build(part4, &out->table, &lines);
 	error = prefixes6_build(part6, &out->table, &lines);
-	out->table.lines_count = lines.count;
+	out->table.lines_count = out->table.layout_lines = lines.count;
 	return error;
 }
 

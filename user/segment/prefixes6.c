@@ -154,7 +154,7 @@ int prefixes6_walk(const struct segment_table *table, const struct segment_line 
 {
 	struct shape shape = shape_of(table);
 	uint32_t levels = table->tree6_levels, leaves = levels ? table->tree6[levels - 1] : 0;
-	uint32_t leaves_count = levels ? table->lines_count - leaves : 0, leaf, i;
+	uint32_t leaves_count = levels ? table->layout_lines - leaves : 0, leaf, i;
 	struct span *list = calloc((size_t)leaves_count * shape.leaf + 1, sizeof(*list));
 	uint32_t values = CACHE_LINE / sizeof(uint32_t) - shape.leaf; /* in halves */
 	size_t next = 0;
