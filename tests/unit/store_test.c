@@ -621,15 +621,6 @@ static void a_log_cut_off_anywhere_gives_whole_transactions(void **state)
 
 /* ---- the lock ---- */
 
-/* The clock that the wait goes by: the one on the wall may be set meanwhile. */
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
-
 static void a_writer_that_waits_in_vain_names_the_holder(void **state)
 {
 	struct fixture *box = *state;
@@ -637,9 +628,9 @@ static void a_writer_that_waits_in_vain_names_the_holder(void **state)
 	uint64_t start;
 	char part[256];
 
-	start = monotonic_ns();
+	start = monotonic_now_ns();
 	assert_int_equal(store_open_write(box->directory, 150, &ann, &second, box->errors), -EBUSY);
-	assert_true(monotonic_ns() - start >= 150000000);
+	assert_true(monotonic_now_ns() - start >= 150000000);
 	assert_null(second);
 	snprintf(part, sizeof(part),
 		 "%s: pid %d is changing it (apply -f box.yaml), waited 150ms: let it finish, or",
@@ -1381,7 +1372,7 @@ static void freeing_by_prefix_frees_no_other_service(void **state)
 static uint64_t number_backends(struct fixture *box, struct store *store, uint32_t from,
 				uint32_t to)
 {
-	uint64_t start = monotonic_ns();
+	uint64_t start = monotonic_now_ns();
 	uint32_t number;
 	char name[32];
 
@@ -1392,7 +1383,7 @@ static uint64_t number_backends(struct fixture *box, struct store *store, uint32
 				 0);
 		assert_int_equal(number, i);
 	}
-	return monotonic_ns() - start;
+	return monotonic_now_ns() - start;
 }
 
 /* Time grows with the count, not with its square: a search from the first for each would take 16

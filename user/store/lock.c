@@ -103,7 +103,7 @@ int state_lock_take(const char *directory, uint64_t wait_ms, const char *command
 		    struct errors *errors)
 {
 	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
-	uint64_t start = monotonic_now_ns() / 1000000;
+	uint64_t deadline = monotonic_now_ns() + wait_ms * 1000000;
 	char path[PATH_MAX], holder[HOLDER_SIZE];
 	int lock = -1, error;
 
@@ -119,7 +119,7 @@ int state_lock_take(const char *directory, uint64_t wait_ms, const char *command
 					"cannot lock it: %s", strerror(-error));
 			break;
 		}
-		if (monotonic_now_ns() / 1000000 - start >= wait_ms) {
+		if (monotonic_now_ns() >= deadline) {
 			error = busy_error(directory, wait_ms, lock, errors);
 			break;
 		}
