@@ -38,6 +38,12 @@ static const struct flag upgrade_flags[] = {{.name = "--dry-run"}, END};
 static const struct flag kill_flags[] = {{.name = "--all"}, END};
 static const struct flag pin_flags[] = {{.name = "--for", .value = "DURATION"}, END};
 static const struct flag classify_flags[] = {{.name = "-o", .value = "FILE"}, END};
+static const struct flag import_flags[] = {{.name = "--skip-bad"}, {.name = "--replace"}, END};
+static const struct flag list_flags[] = {
+	{.name = "--where", .value = "SQL"},
+	{.name = "--limit", .value = "N"},
+	END,
+};
 static const struct flag set_flags[] = {
 	{.name = "--rule", .value = "RULE"},
 	{.name = "--cohort", .value = "COHORT"},
@@ -88,10 +94,12 @@ const struct command commands[] = {
 	 command_client_pin},
 	{"client", "unpin", "S C", 2, 2, no_flags, "drop a pin", command_client_unpin},
 	{"client", "pins", "[S]", 0, 1, no_flags, "all pins", command_client_pins},
-	{"client", "import", "FILE.csv", 1, 1, no_flags, "", NULL},
-	{"client", "list", "", 0, 0, no_flags, "", NULL},
-	{"client", "show", "C", 1, 1, no_flags, "", NULL},
-	{"client", "remove", "C", 1, 1, no_flags, "", NULL},
+	{"client", "import", "FILE.csv", 1, 1, import_flags, "attributes of clients from a CSV",
+	 command_client_import},
+	{"client", "list", "", 0, 0, list_flags, "clients of the catalogue", command_client_list},
+	{"client", "show", "C", 1, 1, no_flags, "what is known of a client", command_client_show},
+	{"client", "remove", "C", 1, 1, no_flags, "forget what is known of a client",
+	 command_client_remove},
 	{"features", "export", "", 0, 0, no_flags, "", NULL},
 	{"features", "show", "C", 1, 1, no_flags, "", NULL},
 	{"model", "import", "NAME FILE", 2, 2, no_flags, "take a model that scripts/train.py wrote",

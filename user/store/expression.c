@@ -15,10 +15,10 @@
  */
 #include "store/expression.h"
 
-#include "store/store_internal.h"
 #include "util/text.h"
 
 #include <errno.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,25 +254,18 @@ static int authorise(void *data, int action, const char *first, const char *seco
 	}
 }
 
+/* To be given to sqlite3_free(). */
 static char *table_sql(const struct expression *expression)
 {
-	char *sql = NULL;
-	size_t size;
-	FILE *stream = open_memstream(&sql, &size);
+	sqlite3_str *sql = sqlite3_str_new(NULL);
 
-	if (!stream)
-		return NULL;
-	fputs("CREATE TABLE catalogue (client PRIMARY KEY", stream);
-	for (size_t i = 0; i < expression->columns_count; i++) {
-		if (!strcasecmp(expression->columns[i], "client"))
-			continue;
-		fputs(", ", stream);
-		sql_print_name(stream, expression->columns[i]);
-	}
+	sqlite3_str_appendall(sql, "CREATE TABLE catalogue (client PRIMARY KEY");
+	for (size_t i = 0; i < expression->columns_count; i++)
+		if (strcasecmp(expression->columns[i], "client"))
+			sqlite3_str_appendf(sql, ", \"%w\"", expression->columns[i]);
 	/* No rowid: `rowid` is no column. */
-	fputs(") WITHOUT ROWID", stream);
-	fclose(stream);
-	return sql;
+	sqlite3_str_appendall(sql, ") WITHOUT ROWID");
+	return sqlite3_str_finish(sql);
 }
 
 static int out_of_memory(const struct expression *expression, struct errors *errors)
@@ -289,7 +282,7 @@ static int make_table(struct judge *judge)
 	if (!sql)
 		return out_of_memory(judge->expression, judge->errors);
 	result = sqlite3_exec(judge->database, sql, NULL, NULL, NULL);
-	free(sql);
+	sqlite3_free(sql);
 	if (result != SQLITE_OK)
 		return errors_add_code(judge->errors, EIO, judge->expression->object, "report this",
 				       "cannot make its columns: %s",

@@ -40,59 +40,50 @@ struct walk {
 
 /* ---- SQL ---- */
 
-static void print_columns(FILE *stream, const struct rows_request *request, bool has_attributes)
+static void append_names(sqlite3_str *sql, const struct rows_request *request)
+{
+	sqlite3_str_appendall(sql, "WITH catalogue(" KEY_COLUMN ", client");
+	for (size_t i = 0; i < request->attributes_count; i++)
+		sqlite3_str_appendf(sql, ", \"%w\"", request->attributes[i]);
+	for (size_t i = 0; i < FEATURES_COUNT; i++)
+		sqlite3_str_appendf(sql, ", %s", feature_names[i]);
+	sqlite3_str_appendall(sql, ") AS NOT MATERIALIZED (");
+}
+
+static void append_values(sqlite3_str *sql, const struct rows_request *request, bool has_attributes)
 {
 	const char *table = has_attributes ? "c" : "f";
 
-	fprintf(stream, "SELECT %s.client, client_text(%s.client)", table, table);
-	for (size_t i = 0; i < request->attributes_count; i++) {
-		fputs(has_attributes ? ", c." : ", NULL", stream);
+	sqlite3_str_appendf(sql, "SELECT %s.client, client_text(%s.client)", table, table);
+	for (size_t i = 0; i < request->attributes_count; i++)
 		if (has_attributes)
-			sql_print_name(stream, request->attributes[i]);
-	}
+			sqlite3_str_appendf(sql, ", c.\"%w\"", request->attributes[i]);
+		else
+			sqlite3_str_appendall(sql, ", NULL");
 	for (size_t i = 0; i < FEATURES_COUNT; i++)
-		fprintf(stream, ", f.%s", feature_names[i]);
+		sqlite3_str_appendf(sql, ", f.%s", feature_names[i]);
 }
 
-static void print_names(FILE *stream, const struct rows_request *request)
-{
-	fputs("WITH catalogue(" KEY_COLUMN ", client", stream);
-	for (size_t i = 0; i < request->attributes_count; i++) {
-		fputs(", ", stream);
-		sql_print_name(stream, request->attributes[i]);
-	}
-	for (size_t i = 0; i < FEATURES_COUNT; i++)
-		fprintf(stream, ", %s", feature_names[i]);
-	fputs(") AS NOT MATERIALIZED (", stream);
-}
-
-/* ?1: the only client. */
+/* ?1: the only client. To be given to sqlite3_free(). */
 static char *side_sql(const struct rows_request *request, bool has_attributes)
 {
-	char *sql = NULL;
-	size_t size;
-	FILE *stream = open_memstream(&sql, &size);
+	sqlite3_str *sql = sqlite3_str_new(NULL);
 
-	if (!stream)
-		return NULL;
-	print_names(stream, request);
-	print_columns(stream, request, has_attributes);
-	fputs(has_attributes ? " FROM clients c LEFT JOIN features f ON f.client = c.client)"
-			     : " FROM features f WHERE NOT EXISTS"
-			       " (SELECT 1 FROM clients c WHERE c.client = f.client))",
-	      stream);
-	fputs(" SELECT " KEY_COLUMN, stream);
-	for (size_t i = 0; i < request->columns_count; i++) {
-		fputs(", ", stream);
-		sql_print_name(stream, request->columns[i]);
-	}
-	fputs(" FROM catalogue WHERE ", stream);
+	append_names(sql, request);
+	append_values(sql, request, has_attributes);
+	sqlite3_str_appendall(sql, has_attributes ? " FROM clients c LEFT JOIN features f"
+						    " ON f.client = c.client)"
+						  : " FROM features f WHERE NOT EXISTS (SELECT 1"
+						    " FROM clients c WHERE c.client = f.client))");
+	sqlite3_str_appendall(sql, " SELECT " KEY_COLUMN);
+	for (size_t i = 0; i < request->columns_count; i++)
+		sqlite3_str_appendf(sql, ", \"%w\"", request->columns[i]);
+	sqlite3_str_appendall(sql, " FROM catalogue WHERE ");
 	if (request->where)
-		fprintf(stream, "(%s) AND ", request->where->text);
-	fputs(request->only ? KEY_COLUMN " = ?1" : "1", stream);
-	fputs(" ORDER BY " KEY_COLUMN, stream);
-	fclose(stream);
-	return sql;
+		sqlite3_str_appendf(sql, "(%s) AND ", request->where->text);
+	sqlite3_str_appendf(sql, "%s ORDER BY " KEY_COLUMN,
+			    request->only ? KEY_COLUMN " = ?1" : "1");
+	return sqlite3_str_finish(sql);
 }
 
 /* ---- what the statements may do ---- */
@@ -157,7 +148,7 @@ static int prepare(struct walk *walk, bool has_attributes, sqlite3_stmt **out)
 	sqlite3_set_authorizer(walk->store->database, authorise, walk);
 	result = sqlite3_prepare_v2(walk->store->database, sql, -1, out, NULL);
 	sqlite3_set_authorizer(walk->store->database, NULL, NULL);
-	free(sql);
+	sqlite3_free(sql);
 	return result == SQLITE_OK ? 0 : failed(walk);
 }
 

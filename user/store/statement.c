@@ -69,17 +69,6 @@ int sql_begin(struct store *store, struct errors *errors)
 	return sql_execute(store, "BEGIN", "read", errors);
 }
 
-void sql_print_name(FILE *stream, const char *name)
-{
-	fputc('"', stream);
-	for (; *name; name++) {
-		if (*name == '"')
-			fputc('"', stream);
-		fputc(*name, stream);
-	}
-	fputc('"', stream);
-}
-
 static sqlite3_stmt *find_statement(struct store *store, const char *sql)
 {
 	sqlite3_stmt *statement = NULL;

@@ -76,8 +76,6 @@ int sql_execute(struct store *store, const char *sql, const char *attempt, struc
 
 /* Begins the transaction where none is open. */
 int sql_begin(struct store *store, struct errors *errors);
-/* In double quotes, as SQL writes a name. */
-void sql_print_name(FILE *stream, const char *name);
 
 /*
  * Prepares @sql (once per handle) and binds ?1, ?2, ... A row at a time comes from sql_next(): 1, 0

@@ -27,6 +27,7 @@ struct message_list {
 	struct message *first, **end;
 	size_t count;
 	size_t lost; /* counted, but there was no memory for the message itself */
+	size_t more; /* counted by errors_count_more() */
 };
 
 struct errors {
@@ -139,6 +140,17 @@ void errors_warn(struct errors *errors, const struct position *where, const char
 	va_end(arguments);
 }
 
+void errors_count_more(struct errors *errors, bool warnings, size_t count)
+{
+	struct message_list *list;
+
+	if (!errors)
+		return;
+	list = warnings ? &errors->warnings : &errors->errors;
+	list->count += count;
+	list->more += count;
+}
+
 size_t errors_count(const struct errors *errors)
 {
 	return errors ? errors->errors.count : 0;
@@ -225,8 +237,12 @@ static json_t *list_to_json(const struct message_list *list)
 json_t *errors_to_json(const struct errors *errors)
 {
 	json_t *array = errors ? list_to_json(&errors->errors) : json_array();
+	json_t *document = json_pack("{s:o}", "errors", array);
 
-	return json_pack("{s:o}", "errors", array);
+	if (errors && errors->errors.more)
+		json_object_set_new(document, "more_errors",
+				    json_integer((json_int_t)errors->errors.more));
+	return document;
 }
 
 json_t *errors_warnings_to_json(const struct errors *errors)

@@ -38,6 +38,9 @@ int errors_add_code(struct errors *errors, int code, const char *object, const c
 void errors_warn(struct errors *errors, const struct position *where, const char *object,
 		 const char *hint, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
+/* So many more that are only counted: whoever finds millions tells the first. */
+void errors_count_more(struct errors *errors, bool warnings, size_t count);
+
 size_t errors_count(const struct errors *errors); /* of errors, warnings not counted */
 
 /*
@@ -48,7 +51,7 @@ void errors_print(const struct errors *errors, FILE *stream);
 void errors_print_warnings(const struct errors *errors, FILE *stream);
 
 /* {"errors":[{"file","line","column","object","message","hint"}]}: all errors; unknown fields are
- * null. */
+ * null. Where more were only counted, "more_errors" is how many. */
 json_t *errors_to_json(const struct errors *errors);
 /* A JSON array of the warnings, with the same fields. */
 json_t *errors_warnings_to_json(const struct errors *errors);
