@@ -6,6 +6,7 @@
 #include "allocation.h"
 #include "cli/cli.h"
 #include "cli/explain_flow.h"
+#include "cli/segments.h"
 #include "config/config.h"
 #include "datapath/explain.h"
 #include "observe/snapshot.h"
@@ -29,6 +30,7 @@ struct explainer {
 	int program; /* descriptor; -1: the image answers */
 	struct siphash_key secret;
 	struct view_image image; /* of -f */
+	struct segment_cache *segments;
 	const struct live_service *live;
 };
 
@@ -51,8 +53,9 @@ struct answer {
 	bool in_era;
 	struct live_answer live; /* where it is */
 	const struct rule *rule;
-	uint32_t share_ppm;		    /* of the cohort that the rule gave */
-	const struct cohort *slot;	    /* canary in whose slot the client is, or NULL */
+	char *segment_source;	   /* NULL: no segment, or it does not have the client any more */
+	uint32_t share_ppm;	   /* of the cohort that the rule gave */
+	const struct cohort *slot; /* canary in whose slot the client is, or NULL */
 	const struct cohort *enters_cohort; /* that has the client from a share on, or NULL ... */
 	uint32_t enters_at_ppm;		    /* ... and that share */
 	bool held_out;
@@ -240,14 +243,20 @@ static int ask_kernel(const struct explainer *explainer, struct answer *answer)
 	return error ? error : ask_live(explainer, answer);
 }
 
-static void ask_image(const struct explainer *explainer, struct answer *answer)
+/* What the image has no table for: the rule of the client's segments is the one that decides. */
+static void ask_image(struct explainer *explainer, struct answer *answer)
 {
+	uint8_t rule =
+		segment_cache_rule(explainer->segments, explainer->service, &answer->flow.source);
+
+	/* The image's rules have their own indices for segments; the default rule has none. */
+	answer->facts.members = 1ULL << rule;
 	decide(&explainer->image, explainer->secret, &answer->flow, &answer->facts, &answer->e);
 	if (answer->e.has_backend)
 		name_backend_of_image(explainer, answer);
 }
 
-static int ask(const struct explainer *explainer, const char *client, struct answer *answer,
+static int ask(struct explainer *explainer, const char *client, struct answer *answer,
 	       bool *assumed)
 {
 	int error = cli_flow(explainer->cli, explainer->service, client, &answer->flow, assumed);
@@ -264,6 +273,8 @@ static int ask(const struct explainer *explainer, const char *client, struct ans
 	if (answer->e.rule != RULE_NONE) {
 		answer->rule = &explainer->service->rules[answer->e.rule];
 		answer->share_ppm = share_of(explainer, answer->e.rule, answer->e.chosen_cohort);
+		answer->segment_source = segment_cache_source(
+			explainer->segments, answer->rule->segment, &answer->flow.source);
 	}
 	answer->held_out = answer->e.holdout_hash < threshold(explainer->service->holdout_ppm);
 	if (is_split(explainer->service))
@@ -323,6 +334,11 @@ static json_t *live_to_json(const struct explainer *explainer, const struct answ
 			 path_name(live->e.path));
 }
 
+static bool has_segment(const struct answer *answer)
+{
+	return answer->rule && *answer->rule->segment;
+}
+
 static json_t *answer_to_json(const struct explainer *explainer, const struct answer *answer)
 {
 	const struct service *service = explainer->service;
@@ -332,11 +348,12 @@ static json_t *answer_to_json(const struct explainer *explainer, const struct an
 				     ? e->reason
 				     : e->decision;
 	json_t *json = json_pack(
-		"{s:s, s:s, s:s, s:o, s:s, s:o, s:n, s:n, s:I, s:o, s:o, s:o, s:b, s:b}", "cmd",
+		"{s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:b, s:b}", "cmd",
 		"explain", "client", answer->client, "service", service->name, "cohort",
 		json_text(cohort_of(explainer, e)), "reason", reason_name(reason), "rule",
-		json_text(answer->rule ? answer->rule->name : NULL), "segment", "segment_source",
-		"hash", (json_int_t)e->hash, "share_ppm",
+		json_text(answer->rule ? answer->rule->name : NULL), "segment",
+		json_text(has_segment(answer) ? answer->rule->segment : NULL), "segment_source",
+		json_text(answer->segment_source), "hash", (json_int_t)e->hash, "share_ppm",
 		answer->rule ? json_integer(answer->share_ppm) : json_null(), "slot",
 		slot_to_json(answer), "enters_at_ppm",
 		answer->enters_cohort ? json_integer(answer->enters_at_ppm) : json_null(),
@@ -377,6 +394,10 @@ static void print_cohort(const struct explainer *explainer, const struct answer 
 	if (answer->rule)
 		printf("; rule %s, %s has %.4f%%", answer->rule->name,
 		       service->cohorts[e->chosen_cohort].name, answer->share_ppm / 1e4);
+	if (has_segment(answer))
+		printf("\nsegment   %s, %s", answer->rule->segment,
+		       answer->segment_source ? answer->segment_source
+					      : "which does not have the client any more");
 	printf("\npath      %s: %s", path_name(e->path), path_text(e->path));
 }
 
@@ -421,7 +442,7 @@ static void print_answer(const struct explainer *explainer, const struct answer 
 	print_live(explainer, answer);
 }
 
-static int explain_one(const struct explainer *explainer, const char *client, bool stream)
+static int explain_one(struct explainer *explainer, const char *client, bool stream)
 {
 	struct answer answer = {0};
 	bool assumed = false;
@@ -435,10 +456,11 @@ static int explain_one(const struct explainer *explainer, const char *client, bo
 		cli_print_json(explainer->cli, answer_to_json(explainer, &answer));
 	else
 		print_answer(explainer, &answer, assumed);
+	free(answer.segment_source);
 	return 0;
 }
 
-static int explain_list(const struct explainer *explainer, const char *path)
+static int explain_list(struct explainer *explainer, const char *path)
 {
 	FILE *file = strcmp(path, "-") ? fopen(path, "r") : stdin;
 	size_t size = 0, line_number = 0;
@@ -466,7 +488,7 @@ static int explain_list(const struct explainer *explainer, const char *path)
 
 /* ---- who answers ---- */
 
-/* Numbers do not matter to an image that no kernel sees: the backends' places do. */
+/* Numbers do not matter to an image that no kernel sees: the backends' and rules' places do. */
 static int compile_from_file(struct explainer *explainer)
 {
 	const struct service *service = explainer->service;
@@ -482,9 +504,11 @@ static int compile_from_file(struct explainer *explainer)
 	counters = calloc(count + 1, sizeof(*counters));
 	for (i = 0; numbers && i < count; i++)
 		numbers[i] = i;
-	for (rule = 0; rule < service->rules_count; rule++)
+	for (rule = 0; rule < service->rules_count; rule++) {
 		memcpy(input.share_ppm[rule], service->rules[rule].base_ppm,
 		       sizeof(input.share_ppm[rule]));
+		input.rule_segments[rule] = rule; /* see ask_image() */
+	}
 	input.backend_numbers = numbers;
 	input.backend_counters = counters;
 	error = numbers && counters ? compile_view(&input, &explainer->image) : -ENOMEM;
@@ -492,6 +516,35 @@ static int compile_from_file(struct explainer *explainer)
 		error = compile_rings(&input, &explainer->image);
 	free(numbers);
 	free(counters);
+	return error;
+}
+
+/* Segments of a file as they would be computed now, of the catalogue that this box has. */
+static int answer_from_file(struct explainer *explainer, int (*answer)(struct explainer *))
+{
+	struct cli *cli = explainer->cli;
+	struct segment_cache segments = {
+		.policy = explainer->policy,
+		.compute = true,
+		.world = {.limits = &explainer->policy->limits,
+			  .form = box_client_form(explainer->policy),
+			  .secret = &explainer->secret},
+		.errors = cli->errors,
+	};
+	int error;
+
+	/* There may be no state here, or none that can be read: then the catalogue is empty. */
+	if (store_open_read(cli->place.state, &segments.store, NULL))
+		segments.store = NULL;
+	segments.world.store = segments.store;
+	explainer->segments = &segments;
+	if (explainer->service->group_by)
+		errors_warn(cli->errors, NULL, explainer->service->name,
+			    "apply the file, then explain without -f",
+			    "groups are not looked up with -f: hashes are the clients' own");
+	error = answer(explainer);
+	segment_cache_release(&segments);
+	store_close(segments.store);
 	return error;
 }
 
@@ -515,7 +568,7 @@ static int explain_from_file(struct explainer *explainer, int (*answer)(struct e
 	if (!error)
 		error = compile_from_file(explainer);
 	if (!error)
-		error = answer(explainer);
+		error = answer_from_file(explainer, answer);
 	view_image_release(&explainer->image);
 	free(path);
 	policy_free(policy);
@@ -525,10 +578,14 @@ static int explain_from_file(struct explainer *explainer, int (*answer)(struct e
 static int explain_from_kernel(struct explainer *explainer, int (*answer)(struct explainer *))
 {
 	struct cli *cli = explainer->cli;
+	struct segment_cache segments = {.errors = cli->errors};
 	int error = cli_open(cli, &explainer->control);
 
 	if (error)
 		return error;
+	segments.store = explainer->control->store;
+	segments.policy = explainer->control->policy;
+	explainer->segments = &segments;
 	explainer->service = cli_service(cli, explainer->control, cli->words[0]);
 	if (!explainer->service) {
 		error = -ENOENT;
@@ -546,6 +603,7 @@ static int explain_from_kernel(struct explainer *explainer, int (*answer)(struct
 out:
 	if (explainer->program >= 0)
 		close(explainer->program);
+	segment_cache_release(&segments);
 	control_close(explainer->control);
 	return error;
 }

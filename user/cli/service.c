@@ -59,7 +59,10 @@ static json_t *rule_to_json(const struct control *control, const struct service 
 				  "base_ppm", (json_int_t)service->rules[rule].base_ppm[i],
 				  "set_ppm", (json_int_t)share_of(control, service, rule, i),
 				  "live", is_live(control, service, rule, i)));
-	return json_pack("{s:s, s:o}", "rule", service->rules[rule].name, "cohorts", cohorts);
+	return json_pack(
+		"{s:s, s:o, s:o}", "rule", service->rules[rule].name, "segment",
+		json_text(*service->rules[rule].segment ? service->rules[rule].segment : NULL),
+		"cohorts", cohorts);
 }
 
 static json_t *service_to_json(const struct control *control, const struct service *service)
@@ -104,9 +107,9 @@ static json_t *client_to_json(const struct service *service)
 	bool payload = service->client_key == CLIENT_KEY_PAYLOAD;
 
 	return json_pack(
-		"{s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o}", "key",
+		"{s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "key",
 		client_key_name(service->client_key), "prefix4", service->prefix4, "prefix6",
-		service->prefix6, "quic_cid_length",
+		service->prefix6, "group_by", json_text(service->group_by), "quic_cid_length",
 		quic ? json_integer(id->quic_cid_length) : json_null(), "quic_server_id_offset",
 		quic ? json_integer(id->quic_server_id_offset) : json_null(),
 		"quic_server_id_length",
@@ -209,6 +212,9 @@ static void add_rows(struct table *table, const struct control *control,
 
 			table_cell(table, "%s", service->name);
 			table_cell(table, "%s", service->rules[rule].name);
+			table_cell(table, "%s",
+				   *service->rules[rule].segment ? service->rules[rule].segment
+								 : "-");
 			table_cell(table, "%s", service->cohorts[i].name);
 			table_cell(table, "%s",
 				   text_format_percent(share_of(control, service, rule, i), set));
@@ -221,8 +227,8 @@ static void add_rows(struct table *table, const struct control *control,
 	}
 }
 
-static const char *const share_headers[] = {"SERVICE", "RULE",	"COHORT", "SHARE",
-					    "FILE",    "EPOCH", "LATCH",  NULL};
+static const char *const share_headers[] = {"SERVICE", "RULE",	"SEGMENT", "COHORT", "SHARE",
+					    "FILE",    "EPOCH", "LATCH",   NULL};
 
 static void say_list(const struct cli *cli, const struct control *control)
 {
@@ -307,9 +313,10 @@ static void say_details(const struct cli *cli, const struct control *control,
 	putchar('\n');
 	for (size_t i = 0; i < service->vips_count; i++)
 		printf("vip %s\n", vip_format(&service->vips[i], text));
-	printf("steer %s%s, client key %s (/%u, /%u), holdout %s, balance by %s\n",
+	printf("steer %s%s, client key %s (/%u, /%u)%s%s, holdout %s, balance by %s\n",
 	       steer_name(service->steer), service->enforce ? "" : " (not enforced)",
 	       client_key_name(service->client_key), service->prefix4, service->prefix6,
+	       service->group_by ? ", grouped by " : "", service->group_by ? service->group_by : "",
 	       text_format_percent(service->holdout_ppm, text),
 	       service->balance == BALANCE_CLIENT ? "client" : "flow");
 	say_hash(service);

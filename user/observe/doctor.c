@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* One function an examination; each adds what it found, also that all is well, so that silence
  * means not looked at. */
-#include "observe/doctor.h"
+#include "observe/doctor_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,12 +28,11 @@ static void add(struct findings *findings, const char *id, enum severity severit
 		const char *object, const char *fix, const char *format, ...)
 	__attribute__((format(printf, 6, 7)));
 
-static void add(struct findings *findings, const char *id, enum severity severity,
-		const char *object, const char *fix, const char *format, ...)
+void finding_add(struct findings *findings, const char *id, enum severity severity,
+		 const char *object, const char *fix, const char *format, va_list arguments)
 {
 	struct finding *grown = reallocarray(findings->list, findings->count + 1, sizeof(*grown));
 	struct finding *finding;
-	va_list arguments;
 
 	if (!grown)
 		return;
@@ -42,8 +41,16 @@ static void add(struct findings *findings, const char *id, enum severity severit
 	*finding = (struct finding){.id = id, .severity = severity};
 	snprintf(finding->object, sizeof(finding->object), "%s", object);
 	snprintf(finding->fix, sizeof(finding->fix), "%s", fix);
-	va_start(arguments, format);
 	vsnprintf(finding->message, sizeof(finding->message), format, arguments);
+}
+
+static void add(struct findings *findings, const char *id, enum severity severity,
+		const char *object, const char *fix, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	finding_add(findings, id, severity, object, fix, format, arguments);
 	va_end(arguments);
 }
 
@@ -307,6 +314,7 @@ int doctor_examine(const struct place *place, struct control *control, struct fi
 	for (i = 0; i < control->policy->interfaces_count; i++)
 		examine_interface(out, fd, control, &control->policy->interfaces[i]);
 	examine_secret(out, control);
+	examine_segments(out, control);
 	if (control->datapath) {
 		examine_next_hops(out, control);
 		examine_limits(out, control);

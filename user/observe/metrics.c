@@ -8,6 +8,8 @@
 #include "allocation.h"
 #include "observe/affinity.h"
 #include "observe/baseline.h"
+#include "observe/segments.h"
+#include "util/text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,6 +24,7 @@ struct page {
 	struct control *control;
 	const struct snapshot *snapshot;
 	const struct affinity_state *affinity; /* of each service of the snapshot */
+	const struct segment_head *segments;   /* of each segment of the policy */
 	struct daemon_facts *facts;
 };
 
@@ -477,6 +480,7 @@ static void render(struct page *page)
 	segment_hits(page);
 	versions(page);
 	interfaces(page);
+	segment_metrics(page->out, page->control->policy, page->segments, time_now_ns());
 	daemon_facts(page);
 }
 
@@ -484,14 +488,18 @@ int metrics_render(struct control *control, struct daemon_facts *facts, char **o
 {
 	struct page page = {.control = control, .facts = facts};
 	struct affinity_state *affinity = NULL;
+	struct segment_head *segments = NULL;
 	struct snapshot snapshot;
 	int error = snapshot_read(control, NULL, &snapshot);
 
 	if (error)
 		return error;
 	error = affinity_read(control, &snapshot, &affinity);
+	if (!error)
+		error = segment_heads(control, &segments);
 	page.snapshot = &snapshot;
 	page.affinity = affinity;
+	page.segments = segments;
 	page.out = error ? NULL : open_memstream(out, length);
 	if (page.out) {
 		render(&page);
@@ -499,6 +507,7 @@ int metrics_render(struct control *control, struct daemon_facts *facts, char **o
 	} else {
 		error = error ? error : -ENOMEM;
 	}
+	segment_heads_release(segments, control->policy->segments_count);
 	free(affinity);
 	snapshot_release(&snapshot);
 	return error;
