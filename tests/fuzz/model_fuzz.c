@@ -2,7 +2,8 @@
 /*
  * Any bytes at all as a model. What is refused has errors; what is accepted answers any row, with
  * a class that it has and a score that is a probability, and the same again for the same file.
- * Build with clang -fsanitize=fuzzer,address,undefined.
+ * Every second change is one of the tree that the bytes mean, not of the bytes, to get behind the
+ * first checks. Build with clang -fsanitize=fuzzer,address,undefined.
  */
 #include "segment/model.h"
 
@@ -11,6 +12,8 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned int seed);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most); /* of libFuzzer */
 
 static void require(bool holds)
 {
@@ -68,4 +71,113 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	model_free(again);
 	errors_free(errors);
 	return 0;
+}
+
+/* ---- changes of the tree ---- */
+
+static unsigned int draw(unsigned int *seed, size_t bound)
+{
+	*seed = *seed * 1103515245 + 12345;
+	return (*seed >> 8) % bound;
+}
+
+static size_t count_values(const json_t *value)
+{
+	const char *key;
+	json_t *element;
+	size_t i, count = 1;
+
+	json_array_foreach(value, i, element) count += count_values(element);
+	json_object_foreach((json_t *)value, key, element) count += count_values(element);
+	return count;
+}
+
+/* The value with the number *@index, in the order of the text. */
+static json_t *find_value(json_t *value, size_t *index)
+{
+	const char *key;
+	json_t *element, *found = NULL;
+	size_t i;
+
+	if (!(*index)--)
+		return value;
+	json_array_foreach(value, i, element) if (!found) found = find_value(element, index);
+	json_object_foreach(value, key, element) if (!found) found = find_value(element, index);
+	return found;
+}
+
+static json_t *any_value(json_t *root, unsigned int *seed)
+{
+	size_t index = draw(seed, count_values(root));
+
+	return find_value(root, &index);
+}
+
+/* A new value in the place of @old: near it, or like one elsewhere in the tree. */
+static json_t *other_value(json_t *root, const json_t *old, unsigned int *seed)
+{
+	static const json_int_t integers[] = {0, 1, -1, 16, 1LL << 53, INT64_MAX, INT64_MIN};
+
+	if (json_is_integer(old) && draw(seed, 2))
+		return json_integer(json_integer_value(old) + (json_int_t)draw(seed, 5) - 2);
+	switch (draw(seed, 4)) {
+	case 0:
+		return json_integer(integers[draw(seed, 7)]);
+	case 1:
+		return json_null();
+	case 2:
+		return json_real(draw(seed, 5) / 4.0);
+	default:
+		return json_deep_copy(any_value(root, seed));
+	}
+}
+
+static void change_array(json_t *root, json_t *array, unsigned int *seed)
+{
+	size_t size = json_array_size(array), at = draw(seed, size + 1);
+
+	if (at == size)
+		json_array_append_new(array, other_value(root, NULL, seed));
+	else if (!draw(seed, 3))
+		json_array_remove(array, at);
+	else
+		json_array_set_new(array, at, other_value(root, json_array_get(array, at), seed));
+}
+
+static void change_object(json_t *root, json_t *object, unsigned int *seed)
+{
+	size_t at = draw(seed, json_object_size(object) + 1), i = 0;
+	const char *key;
+	json_t *value;
+	void *next;
+
+	json_object_foreach_safe(object, next, key, value)
+	{
+		if (i++ != at)
+			continue;
+		if (!draw(seed, 8))
+			json_object_del(object, key);
+		else
+			json_object_set_new(object, key, other_value(root, value, seed));
+		break;
+	}
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned int seed)
+{
+	json_t *root = draw(&seed, 2) ? json_loadb((const char *)data, size, 0, NULL) : NULL;
+	json_t *place = root ? any_value(root, &seed) : NULL;
+	size_t length;
+
+	if (!place)
+		return LLVMFuzzerMutate(data, size, most);
+	if (json_is_array(place))
+		change_array(root, place, &seed);
+	else if (json_is_object(place))
+		change_object(root, place, &seed);
+	else if (json_is_integer(place))
+		json_integer_set(place, json_integer_value(place) + (json_int_t)draw(&seed, 5) - 2);
+	length = json_dumpb(root, (char *)data, most, JSON_COMPACT);
+	json_decref(root);
+	return length && length <= most ? length : LLVMFuzzerMutate(data, size, most);
 }

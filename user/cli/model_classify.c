@@ -87,8 +87,12 @@ static int classify(struct classifying *classifying, struct store *store)
 		.columns = classifying->model->columns,
 		.columns_count = classifying->model->columns_count,
 	};
+	int error;
 
 	snprintf(object, sizeof(object), "models/%s", classifying->model->name);
+	error = catalogue_check(store, &query, classifying->cli->errors);
+	if (error)
+		return error;
 	if (!classifying->cli->json || classifying->out != stdout)
 		fputs("client,class,score\n", classifying->out);
 	return catalogue_each(store, &query, print_row, classifying, classifying->cli->errors);
