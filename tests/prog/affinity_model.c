@@ -166,14 +166,27 @@ static bool is_cut_undone(const struct model *model)
 	return false;
 }
 
-/* Of three cuts of a canary that each keep more the first is forgotten. */
-static bool is_cut_thrice(const struct model *model)
+static bool has_shifts(const struct model *model)
 {
-	int cuts[COHORTS_MAX] = {0}, i, cohort;
+	int i;
+
+	for (i = 0; i < model->epochs_count; i++)
+		if (model->epochs[i].shifts)
+			return true;
+	return false;
+}
+
+/*
+ * Of three cuts of a canary that each keep more the first is forgotten; where parts shift, of two
+ * of which the second one keeps more at both ends.
+ */
+static bool is_cut_forgotten(const struct model *model)
+{
+	int cuts[COHORTS_MAX] = {0}, i, cohort, remembered = has_shifts(model) ? 1 : 2;
 
 	for (i = 1; i < model->epochs_count; i++)
 		for (cohort = 1; cohort < COHORTS_MAX; cohort++)
-			if ((model->epochs[i].cuts & 1 << cohort) && ++cuts[cohort] > 2)
+			if ((model->epochs[i].cuts & 1 << cohort) && ++cuts[cohort] > remembered)
 				return true;
 	return false;
 }
@@ -186,7 +199,7 @@ static enum ban ban_of(const struct model *model, const struct promised_flow *fl
 	int i;
 
 	if (!at->cohort) /* a cut of what it had before the era may have sent it there */
-		return was_killed(model, flow) || is_cut_undone(model) || is_cut_thrice(model)
+		return was_killed(model, flow) || is_cut_undone(model) || is_cut_forgotten(model)
 			       ? MAYBE_BANNED
 			       : NOT_BANNED;
 	for (i = 1; i < model->epochs_count; i++) {

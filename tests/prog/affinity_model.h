@@ -34,6 +34,7 @@ struct epoch {
 	bool is_view;	 /* published; else a kill */
 	bool lifts_kill; /* what the kill took does not come back */
 	bool rehashes;	 /* places in the hash space change */
+	bool shifts;	 /* a canary's share moves the parts of others, too */
 	uint8_t cuts;	 /* bit c: canary c is cut in the default rule */
 };
 

@@ -11,6 +11,7 @@
  * fails
  */
 #include "affinity_world.h"
+#include "policy/split.h"
 #include "tests/random.h"
 
 #include <setjmp.h>
@@ -54,7 +55,8 @@ struct history {
 };
 
 struct run_totals {
-	uint64_t packets, views, in_place, kills, cuts, paths[PATHS], evicted, starved, excused;
+	uint64_t packets, views, in_place, kills, cuts, hashes, paths[PATHS], evicted, starved,
+		excused;
 };
 
 static struct run_totals totals;
@@ -118,6 +120,33 @@ static uint32_t random_share(struct history *history, size_t cohort)
 	}
 }
 
+/*
+ * Our own hash, or another tool's with any options. True: clients got other places in the hash
+ * space.
+ */
+static bool random_hash(struct history *history)
+{
+	static const uint32_t moduli[] = {100, 100, 7, 65536};
+	struct service *service = service_of(history);
+	struct hash_options *options = &service->hash_options, before = *options;
+	enum split_hash hash = service->hash;
+	size_t first = below(history, COHORTS_MAX), i;
+
+	if (in_percent(history, 70)) {
+		service->hash = below(history, 4);
+		options->modulus = moduli[below(history, 4)];
+		options->seed = below(history, 3);
+	}
+	/* The file's order, from any cohort on, of which some may not be there. */
+	options->order_count = in_percent(history, 50) ? COHORTS_MAX : 0;
+	for (i = 0; i < options->order_count; i++)
+		strcpy(options->order[i], service->cohorts[(first + i) % COHORTS_MAX].name);
+	tell(history, "  hash %d, modulus %u, seed %u, parts from %zu on\n", service->hash,
+	     options->modulus, options->seed, options->order_count ? first : 0);
+	return service->hash != hash || options->modulus != before.modulus ||
+	       options->seed != before.seed;
+}
+
 static void random_service(struct history *history)
 {
 	static const uint64_t drains[] = {4000, 20000, 60000, 3600000};
@@ -151,6 +180,8 @@ static void random_service(struct history *history)
 	default:
 		break;
 	}
+	if (in_percent(history, 30))
+		random_hash(history);
 	history->model.drain = jiffies_of(real->plan.drain_ms);
 	history->model.udp_drain = jiffies_of(real->plan.udp_drain_ms);
 	history->model.margin = jiffies_of(WRITERS_MARGIN_MS) + 2;
@@ -397,6 +428,12 @@ static void change_key(struct history *history, struct change *change)
 	     service->prefix4);
 }
 
+static void change_hash(struct history *history, struct change *change)
+{
+	change->epoch.rehashes |= random_hash(history);
+	totals.hashes++;
+}
+
 static void add_pin(struct history *history, struct change *change)
 {
 	struct lab_service *real = history->subject.real;
@@ -525,7 +562,7 @@ static const struct {
 	{change_share, 22},  {change_health, 28}, {cut, 8},	     {grow, 8},
 	{shrink, 8},	     {add_pin, 6},	  {remove_pin, 4},   {change_salt, 3},
 	{change_holdout, 4}, {change_weight, 4},  {move_backend, 4}, {change_key, 3},
-	{change_cohorts, 1}, {change_nothing, 3},
+	{change_cohorts, 1}, {change_nothing, 3}, {change_hash, 4},
 };
 #define KINDS (sizeof(kinds_of_change) / sizeof(*kinds_of_change))
 
@@ -585,12 +622,22 @@ static bool ask_for_change(struct world *world, struct history *history, struct 
 	return true;
 }
 
+static bool shares_shift(struct history *history)
+{
+	const struct service *service = service_of(history);
+
+	return is_split(service) && service->cohorts_count > 2;
+}
+
 static void take_change(struct world *world, struct history *history, const struct change *change)
 {
-	if (change->epoch.lifts_kill)
+	struct epoch epoch = change->epoch;
+
+	if (epoch.lifts_kill)
 		history->model.is_killed = false;
+	epoch.shifts = shares_shift(history);
 	subject_tell(&history->subject, &history->model);
-	model_begin(&history->model, &change->epoch);
+	model_begin(&history->model, &epoch);
 	note_decisions(world, history);
 	tell(history, "%lld to %lld published%s\n", (long long)change->epoch.from,
 	     (long long)change->epoch.to, change->in_place ? " in place" : "");
@@ -663,7 +710,10 @@ static void history_begin(struct world *world, struct history *history, uint64_t
 
 static void history_show(struct world *world, struct history *history)
 {
-	const struct epoch first = {.from = INT64_MIN / 4, .to = INT64_MIN / 4, .is_view = true};
+	const struct epoch first = {.from = INT64_MIN / 4,
+				    .to = INT64_MIN / 4,
+				    .is_view = true,
+				    .shifts = shares_shift(history)};
 
 	model_begin(&history->model, &first);
 	note_decisions(world, history);
@@ -745,11 +795,12 @@ static void print_totals(void)
 	int path;
 
 	printf("%llu packets, %llu views, %llu changes in place, %llu kills, %llu cuts, "
-	       "%llu evicted, %llu excused for it, %llu packets without room;",
+	       "%llu hashes, %llu evicted, %llu excused for it, %llu packets without room;",
 	       (unsigned long long)totals.packets, (unsigned long long)totals.views,
 	       (unsigned long long)totals.in_place, (unsigned long long)totals.kills,
-	       (unsigned long long)totals.cuts, (unsigned long long)totals.evicted,
-	       (unsigned long long)totals.excused, (unsigned long long)totals.starved);
+	       (unsigned long long)totals.cuts, (unsigned long long)totals.hashes,
+	       (unsigned long long)totals.evicted, (unsigned long long)totals.excused,
+	       (unsigned long long)totals.starved);
 	for (path = 1; path < PATHS; path++)
 		printf(" %s %llu", names[path], (unsigned long long)totals.paths[path]);
 	printf("\n");

@@ -45,6 +45,7 @@ struct lab_service *lab_add_service(struct lab *lab, const char *name, enum stee
 		.salt = strdup("shop/v1"),
 		.prefix4 = 32,
 		.prefix6 = 64,
+		.hash_options.modulus = 100,
 		.steer = steer,
 		.encap_ttl = 64,
 		.affinity = {.drain_ms = 3600000, .udp_drain_ms = 30000},
