@@ -54,6 +54,7 @@ struct world {
 	uint16_t flags;
 	__be32 mask4;
 	uint8_t prefix6, payload_offset;
+	uint32_t hash_modulus, hash_seed;
 	uint8_t lanes[COHORTS_MAX], cohorts;
 	uint8_t starts[CANARIES_MAX];	     /* of each canary's slot, in positions */
 	uint8_t shares[RULES][CANARIES_MAX]; /* in positions */
@@ -194,6 +195,8 @@ static void compile(const struct world *world, struct view_image *image)
 		.mask4 = world->mask4,
 		.prefix6 = world->prefix6,
 		.payload.offset = world->payload_offset,
+		.hash_modulus = world->hash_modulus,
+		.hash_seed = world->hash_seed,
 		.cohorts = world->cohorts,
 		.default_rule = world->rules - 1,
 	};
@@ -257,13 +260,16 @@ static bool heads_are_equal(const struct world *a, const struct world *b)
 	return a->salt64 == b->salt64 && a->holdout == b->holdout && a->mask4 == b->mask4 &&
 	       a->prefix6 == b->prefix6 && !((a->flags ^ b->flags) & VIEW_KEY_FLAGS) &&
 	       a->cohorts == b->cohorts && !memcmp(a->lanes, b->lanes, sizeof(a->lanes)) &&
-	       a->payload_offset == b->payload_offset;
+	       a->payload_offset == b->payload_offset && a->hash_modulus == b->hash_modulus &&
+	       a->hash_seed == b->hash_seed;
 }
 
 static bool keys_are_equal(const struct world *a, const struct world *b)
 {
 	return a->mask4 == b->mask4 && a->prefix6 == b->prefix6 &&
-	       !((a->flags ^ b->flags) & VIEW_KEY_FLAGS) && a->payload_offset == b->payload_offset;
+	       !((a->flags ^ b->flags) & VIEW_KEY_FLAGS) &&
+	       a->payload_offset == b->payload_offset && a->hash_modulus == b->hash_modulus &&
+	       a->hash_seed == b->hash_seed;
 }
 
 static bool epochs_are_equal(const struct epoch *a, const struct epoch *b)
@@ -284,6 +290,7 @@ struct cut {
 struct history {
 	struct random random;
 	struct world world;
+	bool ends_stay;	    /* parts begin where shares say, as the last one of another tool's */
 	struct epoch shown; /* by its end */
 	uint64_t now;	    /* jiffies */
 	/* The era, if there is one. */
@@ -333,6 +340,9 @@ static void change_share(struct history *history)
 	if (chance(history, 5))
 		world->starts[canary] =
 			canary * (POSITIONS / CANARIES_MAX) + random_below(&history->random, 2);
+	if (history->ends_stay)
+		world->starts[canary] =
+			(canary + 1) * (POSITIONS / CANARIES_MAX) - world->shares[rule][canary];
 }
 
 static void change_pin(struct history *history)
@@ -481,7 +491,7 @@ static void change_head(struct history *history)
 {
 	struct world *world = &history->world;
 
-	switch (random_below(&history->random, 6)) {
+	switch (random_below(&history->random, 9)) {
 	case 0:
 		world->salt64 = random_next(&history->random);
 		break;
@@ -496,6 +506,16 @@ static void change_head(struct history *history)
 		break;
 	case 4:
 		world->prefix6 = 48 + 16 * random_below(&history->random, 2);
+		break;
+	case 5:
+		world->flags &= ~VIEW_HASH;
+		world->flags |= random_below(&history->random, 4) << VIEW_HASH_SHIFT;
+		break;
+	case 6:
+		world->hash_modulus = 100 + random_below(&history->random, 2);
+		break;
+	case 7:
+		world->hash_seed = random_below(&history->random, 2);
 		break;
 	default:
 		world->payload_offset = random_below(&history->random, 2);
@@ -626,8 +646,10 @@ static void cut(struct history *history, const struct transition_plan *plan)
 static bool hashes_are_equal(const struct world *a, const struct world *b)
 {
 	return a->salt64 == b->salt64 && a->mask4 == b->mask4 && a->prefix6 == b->prefix6 &&
-	       a->payload_offset == b->payload_offset &&
-	       !((a->flags ^ b->flags) & (VIEW_KEY_FLOW | VIEW_MASK4 | VIEW_KEY_PAYLOAD));
+	       a->payload_offset == b->payload_offset && a->hash_modulus == b->hash_modulus &&
+	       a->hash_seed == b->hash_seed &&
+	       !((a->flags ^ b->flags) &
+		 (VIEW_KEY_FLOW | VIEW_MASK4 | VIEW_KEY_PAYLOAD | VIEW_HASH));
 }
 
 /* A cohort that leaves takes its cuts along; another salt or client key leaves nobody where they
@@ -820,6 +842,8 @@ static void check_head(const struct history *history, const struct view *view)
 	assert_int_equal(view->origin_mask4, origin->mask4);
 	assert_int_equal(view->origin_prefix6, origin->prefix6);
 	assert_int_equal(view->origin_payload.offset, origin->payload_offset);
+	assert_int_equal(view->origin_modulus, origin->hash_modulus);
+	assert_int_equal(view->origin_seed, origin->hash_seed);
 	assert_int_equal(view->origin_cohorts, origin->cohorts);
 	assert_memory_equal(view->origin_lanes, origin->lanes, sizeof(origin->lanes));
 }
@@ -1163,6 +1187,7 @@ static struct history *history_begin(struct random random)
 		.lanes = {0, 1},
 		.rules = 1 + random_below(&history->random, RULES),
 	};
+	history->ends_stay = world->rules == 1 && chance(history, 50);
 	for (i = 0; i < CANARIES_MAX; i++)
 		world->starts[i] = i * (POSITIONS / CANARIES_MAX);
 	for (i = 0; i < POSITIONS; i++)
@@ -1294,6 +1319,94 @@ static void a_view_is_shown_as_compiled_where_nothing_was_before(void **state)
 	history_end(history);
 }
 
+/* ---- cuts of parts that end together ---- */
+
+/* The first canary has positions [start, end), by a cut. */
+static void cut_to(struct history *history, unsigned int start, unsigned int end, bool is_cut)
+{
+	struct transition_plan plan = {.drain_ms = 60000, .cuts = {is_cut ? 1 << 1 : 0}};
+
+	history->world.starts[0] = start;
+	history->world.shares[0][0] = end - start;
+	history->now++;
+	publish(history, plan);
+}
+
+static void assert_cuts(const struct history *history, uint8_t generation, unsigned int first,
+			unsigned int last)
+{
+	unsigned int position;
+
+	for (position = 0; position < POSITIONS; position++) {
+		bool kept = position >= first && position < last;
+
+		assert_int_equal(rule_cuts(&history->rules[0], 1, hash_of(position), generation),
+				 !kept);
+	}
+}
+
+static void a_wider_cut_gives_back_nothing_at_whichever_end_the_parts_meet(void **state)
+{
+	static const struct {
+		uint8_t before[2], first[2], second[2];
+	} cases[] = {
+		{{0, 12}, {0, 4}, {0, 8}},	/* they start together */
+		{{20, 32}, {28, 32}, {24, 32}}, /* they end together */
+		{{20, 32}, {32, 32}, {24, 32}}, /* the first one took all */
+	};
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct history *history = two_canaries(__func__);
+
+		history->world.shares[0][1] = 0;
+		cut_to(history, cases[i].before[0], cases[i].before[1], false);
+		history->now += 70 * HZ;
+		cut_to(history, cases[i].before[0], cases[i].before[1], false);
+		cut_to(history, cases[i].first[0], cases[i].first[1], true);
+		assert_cuts(history, 0, cases[i].first[0], cases[i].first[1]);
+		cut_to(history, cases[i].before[0], cases[i].before[1], false);
+		cut_to(history, cases[i].second[0], cases[i].second[1], true);
+		/* What is older than the first, and what began between them. */
+		assert_cuts(history, 0, cases[i].first[0], cases[i].first[1]);
+		assert_cuts(history, 1, cases[i].second[0], cases[i].second[1]);
+		/* A third one that keeps less keeps that in mind, too. */
+		cut_to(history, cases[i].second[0] + (cases[i].second[0] ? 1 : 0),
+		       cases[i].second[1] - (cases[i].second[0] ? 0 : 1), true);
+		assert_cuts(history, 0, cases[i].first[0], cases[i].first[1]);
+		history_end(history);
+	}
+}
+
+static void only_what_changes_is_disputed_at_whichever_end_the_parts_meet(void **state)
+{
+	static const struct {
+		uint8_t before[2], after[2], disputed[2];
+	} cases[] = {
+		{{0, 8}, {0, 12}, {8, 12}},	{{0, 12}, {0, 8}, {8, 12}},
+		{{24, 32}, {20, 32}, {20, 24}}, {{20, 32}, {24, 32}, {20, 24}},
+		{{8, 12}, {10, 16}, {8, 16}},
+	};
+	unsigned int i, position;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct history *history = two_canaries(__func__);
+
+		history->world.shares[0][1] = 0;
+		cut_to(history, cases[i].before[0], cases[i].before[1], false);
+		history->now += 70 * HZ;
+		cut_to(history, cases[i].before[0], cases[i].before[1], false);
+		cut_to(history, cases[i].after[0], cases[i].after[1], false);
+		for (position = 0; position < POSITIONS; position++)
+			assert_int_equal(rule_disputes(&history->rules[0], hash_of(position)),
+					 position >= cases[i].disputed[0] &&
+						 position < cases[i].disputed[1]);
+		history_end(history);
+	}
+}
+
 /* ---- server ids ---- */
 
 /* As bpf/datagram.h looks for it: the number + 1, or 0. */
@@ -1374,6 +1487,8 @@ int main(void)
 		cmocka_unit_test(a_view_is_shown_as_compiled_where_nothing_was_before),
 		cmocka_unit_test(a_fold_says_what_all_epochs_of_the_era_say),
 		cmocka_unit_test(cuts_without_number_spare_flows_that_began_after_them),
+		cmocka_unit_test(a_wider_cut_gives_back_nothing_at_whichever_end_the_parts_meet),
+		cmocka_unit_test(only_what_changes_is_disputed_at_whichever_end_the_parts_meet),
 		cmocka_unit_test(every_server_id_is_found_and_no_other),
 		cmocka_unit_test(server_ids_that_do_not_fit_are_refused),
 	};

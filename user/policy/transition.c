@@ -510,8 +510,9 @@ static void add_cut(struct view_rule *rule, int canary, struct span now, uint8_t
 		rule->cuts_before[canary] = rule->cuts[canary];
 		rule->kept_before[canary] = last.end - last.start;
 		set_from_end(rule, canary, !is_empty(last) && grew_down);
-	} else if (is_empty(now) || !shares_end(last, now, is_from_end(rule, canary)) ||
-		   rule->kept_before[canary] >= now.end - now.start) {
+	} else if (is_empty(now) || (rule->kept_before[canary] &&
+				     (!shares_end(last, now, is_from_end(rule, canary)) ||
+				      rule->kept_before[canary] >= now.end - now.start))) {
 		rule->cuts_before[canary] = 0;
 	}
 	rule->cuts[canary] = generation;
