@@ -109,6 +109,72 @@ int oracle_cohort(uint32_t hash, const struct oracle_slot *slots, int canaries)
 	return 0;
 }
 
+/* ---- the hashes of other tools ---- */
+
+uint32_t oracle_murmur2(const uint8_t *bytes, size_t size)
+{
+	uint32_t h = size;
+
+	for (; size; bytes += 4, size -= 4) {
+		uint32_t k = little_endian(bytes, 4) * 0x5bd1e995u;
+
+		h = (h * 0x5bd1e995u) ^ ((k ^ (k >> 24)) * 0x5bd1e995u);
+	}
+	h = (h ^ (h >> 13)) * 0x5bd1e995u;
+	return h ^ (h >> 15);
+}
+
+/* As a polynomial division: the bits of each byte from the lowest on. */
+uint32_t oracle_crc32(const uint8_t *bytes, size_t size)
+{
+	uint32_t remainder = 0xffffffff;
+	size_t bit;
+
+	for (bit = 0; bit < 8 * size; bit++) {
+		uint32_t in = (bytes[bit / 8] >> bit % 8) & 1, out = remainder & 1;
+
+		remainder >>= 1;
+		if (in != out)
+			remainder ^= 0xedb88320;
+	}
+	return ~remainder;
+}
+
+static uint32_t rotl32(uint32_t x, unsigned int n)
+{
+	return (x << n) | (x >> (32 - n));
+}
+
+/* lookup3's hashlittle(), Bob Jenkins, 2006: steps as he lists them, of the words a, b and c. */
+uint32_t oracle_jhash(const uint8_t *bytes, size_t size, uint32_t seed)
+{
+	static const unsigned int mixes[6] = {4, 6, 8, 16, 19, 4};
+	static const unsigned int finals[7] = {14, 11, 25, 16, 4, 14, 24};
+	uint32_t w[3];
+	size_t i;
+
+	w[0] = w[1] = w[2] = 0xdeadbeef + size + seed;
+	for (; size > 12; bytes += 12, size -= 12) {
+		for (i = 0; i < 3; i++)
+			w[i] += little_endian(bytes + 4 * i, 4);
+		for (i = 0; i < 6; i++) { /* a -= c; a ^= rot(c); c += b; then b, a, c ... */
+			uint32_t *a = &w[i % 3], *b = &w[(i + 1) % 3], *c = &w[(i + 2) % 3];
+
+			*a -= *c;
+			*a ^= rotl32(*c, mixes[i]);
+			*c += *b;
+		}
+	}
+	w[0] += little_endian(bytes, 4);
+	for (i = 0; i < 7; i++) { /* c ^= b; c -= rot(b); then a, b ... */
+		uint32_t *c = &w[(i + 2) % 3], *b = &w[(i + 1) % 3];
+
+		*c ^= *b;
+		*c -= rotl32(*b, finals[i]);
+	}
+	return w[2];
+}
+
 /* ---- packets ---- */
 
 struct cursor {

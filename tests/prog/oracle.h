@@ -26,6 +26,14 @@ struct oracle_slot {
 };
 int oracle_cohort(uint32_t hash, const struct oracle_slot *slots, int canaries);
 
+/*
+ * The hashes of other tools, of the 4 or 16 bytes of an address: MurmurHash2 of nginx, CRC-32 of
+ * HAProxy, jhash of Linux.
+ */
+uint32_t oracle_murmur2(const uint8_t *bytes, size_t size);
+uint32_t oracle_crc32(const uint8_t *bytes, size_t size);
+uint32_t oracle_jhash(const uint8_t *bytes, size_t size, uint32_t seed);
+
 /* What a frame is, up to the VIP table. */
 #define ORACLE_TRANSPORT REASONS /* whole TCP or UDP: for a VIP, or not */
 struct oracle_packet {
