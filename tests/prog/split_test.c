@@ -12,6 +12,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -224,6 +225,46 @@ static void the_holdout_and_the_backend_stay_with_the_token(void **state)
 	assert_in_range(held, 30, 170);
 }
 
+static uint64_t digest_of(struct lab_service *service)
+{
+	struct lab_image image;
+	uint64_t digest;
+
+	lab_compile(service, &image);
+	digest = image.image.view.digest;
+	lab_image_release(&image);
+	return digest;
+}
+
+static void the_digest_tells_hashes_options_and_orders_apart(void **state)
+{
+	static const struct part parts[] = {{1, 50}, {0, 50}};
+	struct lab *lab = *state;
+	struct lab_service *service = add_split(lab, HASH_XDP_CANARY, 100, 0, parts, 2);
+	struct hash_options *options = &service->service.hash_options;
+	uint64_t digests[6];
+	size_t i, j;
+
+	digests[0] = digest_of(service);
+	service->service.hash = HASH_NGINX;
+	digests[1] = digest_of(service);
+	options->order_count = 0;
+	digests[2] = digest_of(service);
+	service->service.hash = HASH_NFT_JHASH;
+	digests[3] = digest_of(service);
+	options->seed = 1;
+	digests[4] = digest_of(service);
+	options->modulus = 1000;
+	digests[5] = digest_of(service);
+	for (i = 0; i < 6; i++)
+		for (j = 0; j < i; j++)
+			assert_true(digests[i] != digests[j]);
+	/* The salt has no part in it, so the next release's does not change who decides alike. */
+	free(service->service.salt);
+	service->service.salt = strdup("shop/v2");
+	assert_true(digest_of(service) == digests[5]);
+}
+
 /* ---- promise 6 ---- */
 
 static int send_tcp(struct lab *lab, const struct client *client, uint8_t flags)
@@ -309,6 +350,7 @@ int main(void)
 		lab_test(clients_are_where_the_tool_has_them),
 		lab_test(addresses_are_masked_as_the_service_says),
 		lab_test(the_holdout_and_the_backend_stay_with_the_token),
+		lab_test(the_digest_tells_hashes_options_and_orders_apart),
 		lab_test(promise_6_flows_stay_where_they_are_when_the_hash_changes),
 	};
 
