@@ -99,6 +99,20 @@ static const char make_wishes[] =
 	"	actor TEXT NOT NULL,"
 	"	PRIMARY KEY (service, backend)"
 	") STRICT, WITHOUT ROWID;";
+/* Of table features, and of the one that is to take its place. */
+#define FEATURES_COLUMNS \
+	"	client BLOB NOT NULL PRIMARY KEY," \
+	"	packets INTEGER NOT NULL," \
+	"	bytes INTEGER NOT NULL," \
+	"	flows INTEGER NOT NULL," \
+	"	active_seconds INTEGER NOT NULL," \
+	"	flows_per_day REAL NOT NULL," \
+	"	bytes_per_flow REAL," \
+	"	mean_gap_seconds REAL," \
+	"	first_seen_age_seconds REAL NOT NULL," \
+	"	last_seen_age_seconds REAL NOT NULL," \
+	"	services INTEGER NOT NULL" \
+	") STRICT, WITHOUT ROWID;"
 /*
  * Of version 3: the catalogue and what is computed from it. A client is the 16 bytes of its place in
  * the 128-bit space (IPv4 at ::ffff:0:0/96) and its prefix length in that space, so that blobs sort
@@ -108,19 +122,7 @@ static const char make_wishes[] =
  */
 static const char make_catalogue[] =
 	"CREATE TABLE clients (client BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID;"
-	"CREATE TABLE features ("
-	"	client BLOB NOT NULL PRIMARY KEY,"
-	"	packets INTEGER NOT NULL,"
-	"	bytes INTEGER NOT NULL,"
-	"	flows INTEGER NOT NULL,"
-	"	active_seconds INTEGER NOT NULL,"
-	"	flows_per_day REAL NOT NULL,"
-	"	bytes_per_flow REAL,"
-	"	mean_gap_seconds REAL,"
-	"	first_seen_age_seconds REAL NOT NULL,"
-	"	last_seen_age_seconds REAL NOT NULL,"
-	"	services INTEGER NOT NULL"
-	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE features (" FEATURES_COLUMNS
 	"CREATE TABLE models ("
 	"	name TEXT NOT NULL PRIMARY KEY,"
 	"	time_ns INTEGER NOT NULL,"
@@ -146,6 +148,12 @@ static const char make_catalogue[] =
 	"	count INTEGER NOT NULL,"
 	"	members BLOB NOT NULL"
 	") STRICT, WITHOUT ROWID;";
+static const char make_next_features[] =
+	"DROP TABLE IF EXISTS features_next;"
+	"CREATE TABLE features_next (" FEATURES_COLUMNS;
+static const char swap_features[] =
+	"DROP TABLE features;"
+	"ALTER TABLE features_next RENAME TO features;";
 static const char set_version[] =
 	"UPDATE schema_version SET version = " TO_TEXT_OF(SCHEMA_VERSION) ";";
 /* clang-format on */
@@ -224,4 +232,19 @@ int schema_migrate(struct store *store, struct errors *errors)
 		error = sql_execute(store, set_version, "bring the tables up to date", errors);
 	store->schema_version = SCHEMA_VERSION;
 	return error;
+}
+
+int schema_begin_features(struct store *store, struct errors *errors)
+{
+	int error = sql_begin(store, errors);
+
+	return error ? error
+		     : sql_execute(store, make_next_features, "make room for features", errors);
+}
+
+int schema_end_features(struct store *store, struct errors *errors)
+{
+	int error = sql_begin(store, errors);
+
+	return error ? error : sql_execute(store, swap_features, "replace the features", errors);
 }

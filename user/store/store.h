@@ -216,6 +216,46 @@ int store_set_note(struct store *store, const char *key, const char *text, struc
 /* malloc()ed; -ENOENT without an error: there is none. */
 int store_note(struct store *store, const char *key, char **out, struct errors *errors);
 
+/* ---- features: what was observed of clients in the last complete window ---- */
+
+/* Of one client; the names are those of user/catalogue/features.h. */
+struct client_features {
+	struct member client;
+	uint64_t packets, bytes, flows, active_seconds;
+	double flows_per_day;
+	double bytes_per_flow, mean_gap_seconds; /* NAN: unknown */
+	double first_seen_age_seconds, last_seen_age_seconds; /* at the end of the window */
+	uint64_t services;
+};
+
+struct features_window {
+	uint64_t from_ns, to_ns; /* CLOCK_REALTIME */
+	uint32_t sample;	 /* 1 in so many packets was counted */
+	uint64_t clients;
+};
+
+/* -ENOENT without an error: no window was ever complete. */
+int store_features_window(struct store *store, struct features_window *out, struct errors *errors);
+/* Of exactly this client. -ENOENT without an error: it was not seen in that window. */
+int store_features(struct store *store, const struct member *client, struct client_features *out,
+		   struct errors *errors);
+/*
+ * Calls @each in the order of clients from @from to @to, both included (NULL: to the end); what
+ * @each returns, if not 0, ends it and is returned.
+ */
+int store_each_features(struct store *store, const struct member *from, const struct member *to,
+			int (*each)(const struct client_features *features, void *data), void *data,
+			struct errors *errors);
+/*
+ * The next window, in parts that may be committed one by one: with @first what an earlier attempt
+ * has left is dropped. Nobody sees them before store_show_features(), which puts them in the place
+ * of the last window's, all at once.
+ */
+int store_stage_features(struct store *store, const struct client_features *features, size_t count,
+			 bool first, struct errors *errors);
+int store_show_features(struct store *store, const struct features_window *window,
+			struct errors *errors);
+
 /* ---- memberships: who was in a segment when that was last computed ---- */
 
 struct membership {

@@ -51,6 +51,11 @@ int schema_create(struct store *store, struct errors *errors);
 /* From an earlier version to this one, within the writer's transaction. */
 int schema_migrate(struct store *store, struct errors *errors);
 
+/* An empty table features_next in the place of any that was left over ... */
+int schema_begin_features(struct store *store, struct errors *errors);
+/* ... becomes table features. */
+int schema_end_features(struct store *store, struct errors *errors);
+
 /* ---- statement.c ---- */
 
 struct sql_value {
