@@ -69,6 +69,13 @@ array_map(classes, struct class_line, BPF_F_MMAPABLE);
 /* Key: view.groups + group. Writer, life: the view's. Read for services with group_by alone. */
 array_map(groups, struct group_entry, BPF_F_MMAPABLE);
 
+/*
+ * Key: one of the places of a client's token. Writers: the program claims and adds, by atomic
+ * operations; user space takes and frees (observed.h). A record lives until its client was away for
+ * a whole window.
+ */
+array_map(observed, struct observed_client, BPF_F_MMAPABLE);
+
 /* Key: copy * buckets + hash. Writer: publish, the copy that box.vips does not name. */
 array_map(vip_buckets, struct vip_bucket, BPF_F_MMAPABLE);
 
@@ -82,6 +89,7 @@ array_map(service_names, struct service_name, BPF_F_MMAPABLE);
 counter_map(interface_counters, struct interface_counter); /* key: the interface's slot */
 counter_map(decision_counters, struct decision_counter);   /* key: service */
 counter_map(affinity_counters, struct affinity_counter);   /* key: service */
+counter_map(observe_counters, struct observe_counter);	   /* key: 0 */
 counter_map(rule_counters, struct rule_counter);	   /* key: view_rule.counters + lane */
 counter_map(backend_counters, struct backend_counter);	   /* key: backend_line.counter */
 counter_map(segment_counters, struct segment_counter);	   /* key: view_rule.segment - 1 */
@@ -121,6 +129,7 @@ const volatile struct siphash_key secret = {};
 const volatile __u32 interface_slot = 0;  /* which interface counters are this program's */
 const volatile __u32 vip_bucket_bits = 1; /* log2 of the buckets of one copy */
 const volatile __u32 vip6_count = 1;	  /* of one copy */
+const volatile __u32 observed_count = 1;  /* records in `observed` */
 
 #define lookup(map, index)                                                                         \
 	({                                                                                         \

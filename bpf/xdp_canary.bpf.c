@@ -18,6 +18,7 @@
 #include "cohort.h"
 #include "backend.h"
 #include "affinity.h"
+#include "observe.h"
 #include "count.h"
 #include "steer.h"
 #include "explain.h"
@@ -98,10 +99,12 @@ int xdp_canary(struct xdp_md *ctx)
 	if (count_seen(&packet))
 		return XDP_PASS;
 	reason = decide(&packet);
-	if (reason == GO_ON)
+	if (reason == GO_ON) {
+		observe(&packet);
 		reason = steer(&packet, &verdict);
-	else
+	} else {
 		verdict = verdict_of(reason);
+	}
 	count_reason(&packet, reason);
 	return verdict;
 }

@@ -59,6 +59,10 @@ void plans_add_eras(struct plans *plans);
 void eras_print_memory(void);
 void eras_release(void);
 
+/* observe.c: services whose clients are observed. */
+void plans_add_observed(struct plans *plans);
+void observed_release(void);
+
 /* measure.c */
 struct measure;
 struct measure *measure_open(void);

@@ -181,6 +181,7 @@ void plans_make(struct plans *plans)
 	plan->services = 1024;
 	plan->clients = MANY_CLIENTS;
 	plans_add_eras(plans);
+	plans_add_observed(plans);
 }
 
 void plans_release(void)
@@ -188,6 +189,7 @@ void plans_release(void)
 	size_t i;
 
 	eras_release();
+	observed_release();
 	for (i = 0; i < sizeof(boxes) / sizeof(boxes[0]); i++)
 		lab_close(boxes[i]);
 }

@@ -101,10 +101,20 @@ int lab_setup(void **state)
 	struct lab *lab = *state;
 
 	lab_reset(lab);
+	observed_stop(lab->datapath);
 	lab->ingress = LAB_INGRESS;
 	lab->metadata = 0;
 	lab->aside = false;
 	return 0;
+}
+
+void lab_observe(struct lab *lab, uint32_t sample)
+{
+	struct observe_settings settings = {.prefix4 = 32, .prefix6 = 64, .sample = sample};
+
+	observed_stop(lab->datapath);
+	if (sample)
+		require(lab, observed_start(lab->datapath, &settings, lab->errors));
 }
 
 /* ---- packets ---- */

@@ -9,6 +9,7 @@
 #define XDP_CANARY_TESTS_LAB_H
 
 #include "datapath/datapath.h"
+#include "datapath/observed.h"
 #include "datapath/publish.h"
 #include "packet.h"
 #include "policy/compile.h"
@@ -71,6 +72,9 @@ int lab_teardown_group(void **state);
 int lab_setup(void **state);
 
 #define lab_test(function) cmocka_unit_test_setup(function, lab_setup)
+
+/* Begins a window of 1 in @sample with no client known, or ends it (0). */
+void lab_observe(struct lab *lab, uint32_t sample);
 
 /* ---- services ---- */
 

@@ -32,6 +32,11 @@ int settled_next_hop(struct control *control, struct next_hops *next_hops,
 /* Of the rule's segment, a new one where it has none; -1: the default rule. */
 int number_segment(struct control *control, const struct rule *rule, int8_t *out);
 
+/* ---- observe.c ---- */
+
+/* Observes clients as the policy says. The maps are loaded. */
+int control_observe(struct control *control);
+
 /* ---- cuts.c ---- */
 
 /* As control_cut(), of all canaries and pins: when a kill is lifted. */

@@ -491,6 +491,8 @@ int control_publish(struct control *control)
 		set_kills(control);
 		error = publication_show(publication, control->errors);
 		lift_kills(control);
+		if (!error)
+			error = control_observe(control);
 	}
 	tables_end(control->tables);
 	control->tables = NULL;

@@ -30,10 +30,11 @@
 	X(PINS, "pins", struct pin_range)                                                          \
 	X(TRANSITION, "transition", struct transition_line)                                        \
 	X(SERVER_IDS, "server_ids", struct server_id)                                              \
-	X(SEGMENT_TABLES, "segment_tables", struct segment_table) \
-	X(SEGMENT_LINES, "segment_lines", struct segment_line) \
+	X(SEGMENT_TABLES, "segment_tables", struct segment_table)                                  \
+	X(SEGMENT_LINES, "segment_lines", struct segment_line)                                     \
 	X(CLASSES, "classes", struct class_line)                                                   \
 	X(GROUPS, "groups", struct group_entry)                                                    \
+	X(OBSERVED, "observed", struct observed_client)                                            \
 	X(VIP_BUCKETS, "vip_buckets", struct vip_bucket)                                           \
 	X(VIPS6, "vips6", struct vip6)                                                             \
 	X(SERVICE_NAMES, "service_names", struct service_name)                                     \
@@ -41,6 +42,7 @@
 	X(INTERFACE_COUNTERS, "interface_counters", struct interface_counter)                      \
 	X(DECISION_COUNTERS, "decision_counters", struct decision_counter)                         \
 	X(AFFINITY_COUNTERS, "affinity_counters", struct affinity_counter)                         \
+	X(OBSERVE_COUNTERS, "observe_counters", struct observe_counter)                            \
 	X(RULE_COUNTERS, "rule_counters", struct rule_counter)                                     \
 	X(BACKEND_COUNTERS, "backend_counters", struct backend_counter)                            \
 	X(SEGMENT_COUNTERS, "segment_counters", struct segment_counter)                            \

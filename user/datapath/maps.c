@@ -99,6 +99,8 @@ static uint32_t map_entries(enum map_id id, const struct limits *limits)
 		return limits->transition_flows / TRANSITION_WAYS + 1;
 	case MAP_SERVER_IDS:
 		return SERVER_ID_SLOTS * limits->backends;
+	case MAP_OBSERVED:
+		return limits->observed_clients ? limits->observed_clients : 1;
 	case MAP_VIP_BUCKETS:
 		return 2 * vip_table_buckets(limits->vips);
 	case MAP_VIPS6:

@@ -72,6 +72,7 @@ int program_load(struct datapath *datapath, struct siphash_key secret, uint32_t 
 	program->skeleton->rodata->vip_bucket_bits =
 		__builtin_ctz(datapath->maps[MAP_VIP_BUCKETS].entries / 2);
 	program->skeleton->rodata->vip6_count = datapath->maps[MAP_VIPS6].entries / 2;
+	program->skeleton->rodata->observed_count = datapath->maps[MAP_OBSERVED].entries;
 	program->program = explaining ? program->skeleton->progs.xdp_canary_explain
 				      : program->skeleton->progs.xdp_canary;
 	bpf_program__set_autoload(program->skeleton->progs.xdp_canary, !explaining);
