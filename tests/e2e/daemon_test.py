@@ -38,6 +38,7 @@ METRICS = {
     "cohort_backends": ["cohort", "service", "state"],
     "epoch": ["service"], "revision": [], "policy_digest_info": ["digest", "service"],
     "attached": ["interface"], "native": ["interface"],
+    "observed_clients": [], "observe_overflow_total": [],
     "store_errors_total": [], "daemon_last_loop_timestamp_seconds": [], "map_bytes": ["map"],
 }
 

@@ -10,6 +10,7 @@
 #include "daemon/http.h"
 #include "daemon/refresh.h"
 #include "observe/metrics.h"
+#include "observe/rotation.h"
 #include "util/log.h"
 #include "util/text.h"
 
@@ -26,7 +27,7 @@
 #define NETLINK_SETTLE_US 50000ULL
 #define BUSY_PATIENCE	  10 /* times that the writer lock is not had before that is said */
 
-enum task { TASK_MAINTAIN, TASK_STORE, TASK_PAGE, TASK_REFRESH, TASKS };
+enum task { TASK_MAINTAIN, TASK_STORE, TASK_PAGE, TASK_REFRESH, TASK_ROTATE, TASKS };
 
 struct daemon {
 	struct place place;
@@ -35,6 +36,9 @@ struct daemon {
 	struct next_hops *next_hops;
 	sd_event_source *refresh;    /* one shot, soon after netlink said something */
 	struct refresher *refresher; /* NULL with --once */
+	sd_event_source *rotate;     /* one shot, while a window is taken */
+	struct rotation *rotation;   /* NULL: none is */
+	uint64_t rotation_due;	     /* CLOCK_MONOTONIC ns */
 	struct http *http;
 	char *listen; /* what http listens at */
 	bool listen_failed;
@@ -196,6 +200,7 @@ static void maintain(struct daemon *daemon)
 	error = bring_up_to_date(daemon, control);
 	if (!error && control->datapath)
 		error = control_refresh_next_hops(control, daemon->next_hops, &unresolved);
+	daemon->rotation_due = rotation_due(control);
 	/* The kernel gives up on a neighbour that does not answer; it is asked for until it does.
 	 */
 	daemon->maintain_is_due = unresolved;
@@ -235,6 +240,82 @@ static void look_at_store(struct daemon *daemon)
 	free(newest);
 	store_close(store);
 	end_task(daemon, TASK_STORE, errors, error == -ENOENT ? 0 : error);
+}
+
+/* ---- windows of observation ---- */
+
+/* Not yet, or no more: maintain() says when. */
+static int begin_rotation(struct daemon *daemon, struct errors *errors)
+{
+	int error = rotation_begin(&daemon->place, daemon->actor, &daemon->rotation, errors);
+
+	if (error && error != -EBUSY) {
+		daemon->rotation_due = UINT64_MAX;
+		daemon->maintain_is_due = true;
+	}
+	return error == -EAGAIN ? 0 : error;
+}
+
+static int step_rotation(struct daemon *daemon, struct errors *errors)
+{
+	int more = rotation_step(daemon->rotation, errors);
+
+	if (more)
+		return more;
+	log_note("a window of observation is complete: %llu clients",
+		 (unsigned long long)rotation_clients(daemon->rotation));
+	rotation_end(daemon->rotation, errors);
+	daemon->rotation = NULL;
+	daemon->rotation_due = UINT64_MAX;
+	daemon->maintain_is_due = true;
+	return 0;
+}
+
+/* 1: there is more to do. Without patience for the lock -EBUSY is no error: the next round will. */
+static int rotate(struct daemon *daemon)
+{
+	struct errors *errors = errors_new();
+	int error = 0;
+
+	if (!daemon->rotation && monotonic_now_ns() >= daemon->rotation_due)
+		error = begin_rotation(daemon, errors);
+	if (!error && daemon->rotation)
+		error = step_rotation(daemon, errors);
+	if (error == -EBUSY && !daemon->place.wait_ms)
+		errors_free(errors);
+	else
+		end_task(daemon, TASK_ROTATE, errors, error < 0 ? error : 0);
+	return error;
+}
+
+static void rotate_soon(struct daemon *daemon, bool more)
+{
+	uint64_t now;
+
+	sd_event_now(daemon->event, CLOCK_MONOTONIC, &now);
+	sd_event_source_set_time(daemon->rotate, now + (more ? 0 : ROUND_US));
+	sd_event_source_set_enabled(daemon->rotate, SD_EVENT_ONESHOT);
+}
+
+static int on_rotate(sd_event_source *source, uint64_t time, void *data)
+{
+	struct daemon *daemon = data;
+	int more = rotate(daemon);
+
+	(void)source;
+	(void)time;
+	if (more)
+		rotate_soon(daemon, more > 0);
+	return 0;
+}
+
+static void stop_rotation(struct daemon *daemon)
+{
+	struct errors *errors = errors_new();
+
+	rotation_end(daemon->rotation, errors);
+	log_errors(errors);
+	errors_free(errors);
 }
 
 /* ---- /metrics ---- */
@@ -332,6 +413,8 @@ static void run_round(struct daemon *daemon)
 	    daemon->rounds % REFRESH_ROUNDS == 0)
 		maintain(daemon);
 	refresh_segments(daemon);
+	if (daemon->rotate && !daemon->rotation && monotonic_now_ns() >= daemon->rotation_due)
+		rotate_soon(daemon, true);
 	http_tick(daemon->http);
 	daemon->rounds++;
 	sd_notify(0, "WATCHDOG=1");
@@ -394,6 +477,11 @@ static int add_sources(struct daemon *daemon)
 	if (error >= 0)
 		error = sd_event_source_set_enabled(daemon->refresh, SD_EVENT_OFF);
 	if (error >= 0)
+		error = sd_event_add_time(daemon->event, &daemon->rotate, CLOCK_MONOTONIC, 0, 0,
+					  on_rotate, daemon);
+	if (error >= 0)
+		error = sd_event_source_set_enabled(daemon->rotate, SD_EVENT_OFF);
+	if (error >= 0)
 		error = sd_event_add_io(daemon->event, NULL, next_hops_fd(daemon->next_hops),
 					EPOLLIN, on_netlink, daemon);
 	return error < 0 ? error : 0;
@@ -402,7 +490,12 @@ static int add_sources(struct daemon *daemon)
 int daemon_run(const struct place *place, const struct actor *actor, bool once,
 	       struct errors *errors)
 {
-	struct daemon daemon = {.place = *place, .actor = actor, .restore_is_due = true};
+	struct daemon daemon = {
+		.place = *place,
+		.actor = actor,
+		.restore_is_due = true,
+		.rotation_due = UINT64_MAX,
+	};
 	int task, error = next_hops_open(&daemon.next_hops, errors);
 
 	if (!error && sd_event_new(&daemon.event) < 0)
@@ -419,6 +512,9 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 	if (error)
 		goto out;
 	maintain(&daemon);
+	if (once)
+		while (rotate(&daemon) > 0)
+			;
 	run_round(&daemon);
 	if (once) {
 		error = daemon.first_error;
@@ -434,12 +530,14 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 	error = sd_event_loop(daemon.event);
 out:
 	refresher_free(daemon.refresher);
+	stop_rotation(&daemon);
 	http_stop(daemon.http);
 	free(daemon.listen);
 	for (task = 0; task < TASKS; task++)
 		free(daemon.said[task]);
 	daemon_facts_release(&daemon.facts);
 	sd_event_source_disable_unref(daemon.refresh);
+	sd_event_source_disable_unref(daemon.rotate);
 	sd_event_unref(daemon.event);
 	next_hops_close(daemon.next_hops);
 	return error;

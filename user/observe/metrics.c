@@ -6,6 +6,7 @@
 #include "observe/metrics.h"
 
 #include "allocation.h"
+#include "datapath/observed.h"
 #include "observe/affinity.h"
 #include "observe/baseline.h"
 #include "observe/segments.h"
@@ -440,6 +441,24 @@ static void interfaces(struct page *page)
 			page->snapshot->interfaces[i].state == ATTACHED_NATIVE);
 }
 
+static void observed(struct page *page)
+{
+	const struct datapath *datapath = page->control->datapath;
+	struct observe_counter counters = {0};
+	uint64_t clients = 0;
+
+	if (datapath && !observed_counters(datapath, &counters, page->control->errors) &&
+	    observed_is_on(datapath))
+		clients = observed_clients(datapath, &counters);
+	family(page, "observed_clients", "gauge", "Clients that have a record of what they do.");
+	fprintf(page->out, PREFIX "observed_clients %" PRIu64 "\n", clients);
+	family(page, "observe_overflow_total", "counter",
+	       "Packets of clients for whom there was no record, estimated as theirs are: "
+	       "limits.observed_clients is too low.");
+	fprintf(page->out, PREFIX "observe_overflow_total %" PRIu64 "\n",
+		(uint64_t)counters.packets);
+}
+
 static void daemon_facts(struct page *page)
 {
 	int id;
@@ -481,6 +500,7 @@ static void render(struct page *page)
 	versions(page);
 	interfaces(page);
 	segment_metrics(page->out, page->control->policy, page->segments, time_now_ns());
+	observed(page);
 	daemon_facts(page);
 }
 
