@@ -152,6 +152,8 @@ COMMAND(command_client_import);
 COMMAND(command_client_list);
 COMMAND(command_client_show);
 COMMAND(command_client_remove);
+COMMAND(command_features_export);
+COMMAND(command_features_show);
 COMMAND(command_rollout_set);
 COMMAND(command_rollout_reset);
 COMMAND(command_stats);

@@ -44,6 +44,11 @@ static const struct flag list_flags[] = {
 	{.name = "--limit", .value = "N"},
 	END,
 };
+static const struct flag export_flags[] = {
+	{.name = "-o", .value = "FILE"},
+	{.name = "--current"},
+	END,
+};
 static const struct flag set_flags[] = {
 	{.name = "--rule", .value = "RULE"},
 	{.name = "--cohort", .value = "COHORT"},
@@ -100,8 +105,10 @@ const struct command commands[] = {
 	{"client", "show", "C", 1, 1, no_flags, "what is known of a client", command_client_show},
 	{"client", "remove", "C", 1, 1, no_flags, "forget what is known of a client",
 	 command_client_remove},
-	{"features", "export", "", 0, 0, no_flags, "", NULL},
-	{"features", "show", "C", 1, 1, no_flags, "", NULL},
+	{"features", "export", "", 0, 0, export_flags,
+	 "what clients did in the last window, as CSV", command_features_export},
+	{"features", "show", "C", 1, 1, no_flags, "what one client did in the last two windows",
+	 command_features_show},
 	{"model", "import", "NAME FILE", 2, 2, no_flags, "take a model that scripts/train.py wrote",
 	 command_model_import},
 	{"model", "list", "", 0, 0, no_flags, "models, and the segments that use them",
