@@ -59,7 +59,7 @@ class Words(BoxTest):
         self.fails(self.box("apply", "-f"), 2, "-f", "value")
 
     def test_what_a_later_version_has_is_not_available(self):
-        for words in (["segment", "preview", "-f", "x", "y"], ["top"], ["rollout", "start", "api"],
+        for words in (["top"], ["rollout", "start", "api"],
                       ["apply", "-f", "x", "--restart-rollout"],
                       ["rollout", "set", "api", "5", "--override"]):
             with self.subTest(words):
@@ -213,7 +213,7 @@ class Reading(BoxTest):
                          tuple(entry[key] for key in ("service", "release", "enforce", "steer",
                                                       "vips", "latch")))
         self.assertEqual(
-            [{"rule": "default", "cohorts": [
+            [{"rule": "default", "segment": None, "cohorts": [
                 {"cohort": "stable", "base_ppm": 950000, "set_ppm": 950000, "live": False},
                 {"cohort": "canary", "base_ppm": 50000, "set_ppm": 50000, "live": False}]}],
             entry["rules"])
