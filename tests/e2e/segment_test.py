@@ -356,6 +356,64 @@ class Commands(SegmentTest):
             self.assertEqual(cut[1].tolist(), preview["edges"])
 
 
+# Who has more than four flows says yes: the smallest model there is, written by hand.
+STUMP = {
+    "format": "xdp-canary-model", "version": 1, "training": {}, "classes": ["no", "yes"],
+    "features": [{"name": "flows", "equals": None, "scale_log2": 0, "fill": 0, "importance": 1.0,
+                  "deciles": {"edges": [4], "counts": [1, 1]}}],
+    "leaves": [[1.0, 0.0], [0.0, 1.0]],
+    "trees": [{"feature": [0, None, None], "threshold": [4, None, None], "left": [1, None, None],
+               "right": [2, None, None], "leaf": [None, 0, 1]}],
+    "vectors": [{"features": [4], "class": "no", "score": 0.0},
+                {"features": [5], "class": "yes", "score": 1.0}],
+}
+
+
+class Learned(SegmentTest):
+    def test_a_class_of_a_model_is_a_segment(self):
+        self.applied(service())
+        self.observe({f"10.0.0.{i}": i for i in range(1, 9)})
+        self.succeeds(self.box("model", "import", "adopters", self.box.write(STUMP, "m.json")))
+        yes = {"name": "yes", "model": {"model": "adopters", "class": "yes"}}
+        self.applied(service(rules=for_segments("yes")), segments=[
+            yes, {"name": "sure", "bins": {"feature": "adopters.score", "cut": 2, "take": [1]}}])
+        for name in ("yes", "sure"):
+            shown = self.show(name)
+            self.assertEqual((4, 8), (shown["clients"], shown["population"]))
+            self.assertEqual(["10.0.0.5", "10.0.0.6", "10.0.0.7", "10.0.0.8"], shown["examples"])
+        shown = self.show("yes")
+        self.assertEqual([{"class": "no", "clients": 4, "share_ppm": 500000, "taken": False},
+                          {"class": "yes", "clients": 4, "share_ppm": 500000, "taken": True}],
+                         shown["classes"])
+        # Half of the clients on either side, as in training: no drift at all.
+        self.assertEqual([{"feature": "flows", "psi": 0.0}], shown["drift"])
+        self.assertEqual("model:adopters=yes", shown["source"])
+
+    def test_a_changed_behaviour_counts_when_it_is_computed_anew(self):
+        self.applied(service())
+        self.observe({f"10.0.0.{i}": i for i in range(1, 9)})
+        self.succeeds(self.box("model", "import", "adopters", self.box.write(STUMP, "m.json")))
+        yes = {"name": "yes", "model": {"model": "adopters", "class": "yes"}}
+        self.applied(service(rules=for_segments("yes")), segments=[yes])
+        self.observe({f"10.0.0.{i}": 9 - i for i in range(1, 9)})
+        self.assertEqual("10.0.0.5", self.show("yes")["examples"][0])
+        did = self.succeeds(self.box("-j", "segment", "materialise", "yes")).json["segments"][0]
+        self.assertEqual((4, 4, 2), (did["added"], did["removed"], did["version"]))
+        self.assertEqual("10.0.0.1", self.show("yes")["examples"][0])
+
+    def test_a_class_that_the_model_lacks_is_refused(self):
+        self.applied(service())
+        self.succeeds(self.box("model", "import", "adopters", self.box.write(STUMP, "m.json")))
+        for segment, *texts in (
+                ({"model": {"model": "adopters", "class": "perhaps"}},
+                 'model `adopters` has no class "perhaps"', "it has no, yes"),
+                ({"model": {"model": "adopter", "class": "yes"}}, "adopter"),
+                ({"bins": {"feature": "adopter.score", "cut": 2, "take": [0]}}, "adopter")):
+            with self.subTest(segment):
+                self.refuses(config(service(rules=for_segments("x")),
+                                    segments=[{"name": "x", **segment}]), "segments/x", *texts)
+
+
 class Explain(SegmentTest):
     def test_a_file_is_explained_with_its_segments(self):
         self.applied(service())

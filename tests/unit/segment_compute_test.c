@@ -493,9 +493,10 @@ static void a_model_that_is_not_there_is_refused(void **state)
 	struct membership membership;
 
 	fill(box);
-	assert_refused(box, "model: { model: adopters, class: 1 }", ENOENT, "models", "adopters");
+	assert_refused(box, "model: { model: adopters, class: 1 }", ENOENT, "segments/s",
+		       "adopters");
 	assert_refused(box, "bins: { feature: adopters.score, cut: 2, take: [ 0 ] }", ENOENT,
-		       "models", "adopters");
+		       "segments/s", "adopters");
 	/* Without a state, too. */
 	world.limits = &box->policy->limits;
 	world.form = box_client_form(box->policy);

@@ -80,7 +80,10 @@ static int compute_kind(struct draft *draft)
 	return -EINVAL;
 }
 
-/* What is wrong with a segment, with its place where the error has none of its own. */
+/*
+ * What is wrong with a segment, with its name and its place in the file where the error, of a model
+ * perhaps, has none of its own.
+ */
 static void give_place(const json_t *list, const struct segment *segment, bool is_warning,
 		       struct errors *errors)
 {
@@ -101,7 +104,11 @@ static void give_place(const json_t *list, const struct segment *segment, bool i
 		const char *object = json_string_value(json_object_get(entry, "object"));
 		const char *message = json_string_value(json_object_get(entry, "message"));
 		const char *hint = json_string_value(json_object_get(entry, "hint"));
+		char name[NAME_SIZE + 16];
 
+		snprintf(name, sizeof(name), "segments/%s", segment->name);
+		if (strncmp(object, name, strlen(name)))
+			object = name;
 		if (is_warning)
 			errors_warn(errors, where, object, hint, "%s", message);
 		else
