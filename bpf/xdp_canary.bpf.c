@@ -50,6 +50,8 @@ static __always_inline enum reason decide(struct packet *p)
 		return fate;
 	identify_client(p);
 	forget(p->notes, p->token);
+	if (!p->quiet)
+		observe(p);
 	find_class(p);
 	forget(p->notes, p->token);
 	decide_cohort(p);
@@ -99,12 +101,10 @@ int xdp_canary(struct xdp_md *ctx)
 	if (count_seen(&packet))
 		return XDP_PASS;
 	reason = decide(&packet);
-	if (reason == GO_ON) {
-		observe(&packet);
+	if (reason == GO_ON)
 		reason = steer(&packet, &verdict);
-	} else {
+	else
 		verdict = verdict_of(reason);
-	}
 	count_reason(&packet, reason);
 	return verdict;
 }
