@@ -24,7 +24,8 @@ from sklearn.tree import DecisionTreeClassifier
 USAGE = """
 input:
   FEATURES are CSV files with a header line and a column `client`: what `xdp-canary features export`
-  writes, and any attributes or interests (`client import` takes the same files). Files are joined by
+  writes, and any attributes or interests (`client import` takes the same files); or, with a name that
+  ends in .json, what `xdp-canary -j client list` prints, which has all of it. Files are joined by
   client; a column that stands in several counts once, as the first file has it. A column whose cells
   are all numbers is a number, any other is text; an empty cell is no value. LABELS is a CSV file
   with a column `client` and one with the class (--label names it where there are several). Clients
@@ -81,10 +82,25 @@ def canonical(text, prefix4, prefix6):
     return str(network)
 
 
+def read_json(path):
+    """What `client list -j` prints, numbers as they stand."""
+    with open(path, encoding="utf-8") as stream:
+        document = json.load(stream, parse_int=str, parse_float=str)
+    try:
+        rows = [{"client": row["client"], **row["attributes"], **row["features"]}
+                for row in document["clients"]]
+    except (KeyError, TypeError):
+        raise ValueError("it is not what `xdp-canary -j client list` prints") from None
+    return pandas.DataFrame(rows, dtype=object).fillna("")
+
+
 def read_table(path, prefix4, prefix6):
     """Cells as text, indexed by client."""
     try:
-        table = pandas.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        if path.endswith(".json"):
+            table = read_json(path)
+        else:
+            table = pandas.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise BadInput("%s: cannot be read: %s" % (path, error)) from None
     if "client" not in table.columns:
@@ -429,7 +445,7 @@ def parse_arguments(words):
     parser = argparse.ArgumentParser(description=__doc__, epilog=USAGE,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", metavar="FEATURES", nargs="+", required=True,
-                        help="CSV files with the columns to learn from")
+                        help="files with the columns to learn from")
     parser.add_argument("--labels", metavar="LABELS", required=True, help="CSV file with the classes")
     parser.add_argument("--label", metavar="COLUMN", help="column of LABELS that has the class")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the model, JSON")

@@ -28,12 +28,12 @@ def address(number):
 
 
 def rows(seed, shift=0):
-    """(client, flows, rate, plan): some cells are empty, one client has nothing at all."""
+    """(client, visits, rate, plan): some cells are empty, one client has nothing at all."""
     rng = random.Random(seed)
     yield address(0), "", "", ""
     for number in range(1, CLIENTS):
-        flows = int(rng.lognormvariate(3 + shift, 1))
-        yield (address(number), rng.choice([flows, flows, flows, ""]),
+        visits = int(rng.lognormvariate(3 + shift, 1))
+        yield (address(number), rng.choice([visits, visits, visits, ""]),
                rng.choice([repr(rng.random()), ""]), rng.choice(["free", "pro", "a,b", ""]))
 
 
@@ -46,23 +46,23 @@ def table(lines, header):
 class ModelTest(BoxTest):
     @classmethod
     def setUpClass(cls):
-        """One model, trained once: of flows, rate and plan, its classes are `no` and `yes, please`."""
+        """One model, trained once: of visits, rate and plan, its classes are `no` and `yes, please`."""
         super().setUpClass()
         with Box() as box:
             clients = list(rows(1))
-            labels = [(client, "yes, please" if flows != "" and flows > 20 and plan != "free" else "no")
-                      for client, flows, _, plan in clients]
+            labels = [(client, "yes, please" if visits != "" and visits > 20 and plan != "free" else "no")
+                      for client, visits, _, plan in clients]
             subprocess.run(
                 [os.path.join(ROOT, "scripts", "train.py"), "--model", "forest", "--trees", "5",
                  "--depth", "6", "-o", box.write("", "model.json"), "--features",
-                 box.write(table(clients, ("client", "flows", "rate", "plan")), "clients.csv"),
+                 box.write(table(clients, ("client", "visits", "rate", "plan")), "clients.csv"),
                  "--labels", box.write(table(labels, ("client", "liked")), "labels.csv")],
                 check=True, capture_output=True)
             with open(os.path.join(box.directory, "model.json"), encoding="utf-8") as stream:
                 cls.model = json.load(stream)
 
     def fill(self, lines):
-        path = self.box.write(table(lines, ("client", "flows", "rate", "plan")), "clients.csv")
+        path = self.box.write(table(lines, ("client", "visits", "rate", "plan")), "clients.csv")
         self.succeeds(self.box("client", "import", path, "--replace"))
 
     def import_model(self, name="adopters", model=None):
@@ -186,7 +186,7 @@ class BadInput(ModelTest):
 
     def test_a_column_that_is_gone_is_named(self):
         self.ready()
-        path = self.box.write(table([(address(1), 3)], ("client", "flows")), "clients.csv")
+        path = self.box.write(table([(address(1), 3)], ("client", "visits")), "clients.csv")
         self.succeeds(self.box("client", "import", path, "--replace"))
         for verb in ("classify", "drift"):
             self.fails(self.box("model", verb, "adopters"), 1, "models/adopters",
@@ -233,7 +233,7 @@ class Drift(ModelTest):
         lines = [line for line in lines if set(line[1:]) != {""}]
         out = {}
         for feature in self.model["features"]:
-            column = ("client", "flows", "rate", "plan").index(feature["name"])
+            column = ("client", "visits", "rate", "plan").index(feature["name"])
             cells = [line[column] for line in lines]
             values = [feature["fill"] if cell == "" else
                       int(cell == feature["equals"]) if feature["equals"] is not None else
@@ -261,9 +261,9 @@ class Drift(ModelTest):
         calm = self.drift(rows(3))
         self.assertEqual({"calm"}, {verdict for _, verdict in calm.values()})
         drifted = self.drift(rows(4, shift=2))
-        self.assertEqual("drifted", drifted["flows"][1])
+        self.assertEqual("drifted", drifted["visits"][1])
         self.assertEqual("calm", drifted["rate"][1])
-        others = self.drift((client, flows, rate, "free") for client, flows, rate, _ in rows(5))
+        others = self.drift((client, visits, rate, "free") for client, visits, rate, _ in rows(5))
         self.assertEqual({"drifted"}, {others["plan=" + text][1] for text in ("free", "pro", "a,b")})
         self.assertIn("drifted", self.succeeds(self.box("model", "drift", "adopters")).out)
 

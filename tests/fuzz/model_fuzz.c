@@ -113,13 +113,19 @@ static json_t *any_value(json_t *root, unsigned int *seed)
 	return find_value(root, &index);
 }
 
+/* Up to two away, also over the end. */
+static json_t *near_integer(const json_t *old, unsigned int *seed)
+{
+	return json_integer((json_int_t)((uint64_t)json_integer_value(old) + draw(seed, 5) - 2));
+}
+
 /* A new value in the place of @old: near it, or like one elsewhere in the tree. */
 static json_t *other_value(json_t *root, const json_t *old, unsigned int *seed)
 {
 	static const json_int_t integers[] = {0, 1, -1, 16, 1LL << 53, INT64_MAX, INT64_MIN};
 
 	if (json_is_integer(old) && draw(seed, 2))
-		return json_integer(json_integer_value(old) + (json_int_t)draw(seed, 5) - 2);
+		return near_integer(old, seed);
 	switch (draw(seed, 4)) {
 	case 0:
 		return json_integer(integers[draw(seed, 7)]);
@@ -175,8 +181,6 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned
 		change_array(root, place, &seed);
 	else if (json_is_object(place))
 		change_object(root, place, &seed);
-	else if (json_is_integer(place))
-		json_integer_set(place, json_integer_value(place) + (json_int_t)draw(&seed, 5) - 2);
 	length = json_dumpb(root, (char *)data, most, JSON_COMPACT);
 	json_decref(root);
 	return length && length <= most ? length : LLVMFuzzerMutate(data, size, most);
