@@ -69,6 +69,12 @@ static bool has_control(const struct csv_field *field)
 	return false;
 }
 
+/* SQLite takes columns of these names for the values, even in quotes, where they are of a join. */
+static bool is_of_sql(const char *name)
+{
+	return !strcasecmp(name, "true") || !strcasecmp(name, "false");
+}
+
 static bool is_feature(const char *name)
 {
 	for (size_t i = 0; i < FEATURES_COUNT; i++)
@@ -96,6 +102,9 @@ static int check_name(struct reading *reading, const struct csv_field *fields, s
 		return refuse_column(reading, field,
 				     "leave the space out, here and behind the rows' commas",
 				     "the name `%s` begins or ends with a space", name);
+	if (is_of_sql(name))
+		return refuse_column(reading, field, "name the column otherwise",
+				     "`%s` is a value of SQL", name);
 	if (!strcasecmp(name, "client") || is_feature(name))
 		return refuse_column(reading, field, "name the column otherwise",
 				     "`%s` is a name of the catalogue's own", name);
