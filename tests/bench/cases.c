@@ -52,6 +52,26 @@ static void add_pins(struct lab_service *service)
 	}
 }
 
+/* VIPs of services that other tools split, by enum split_hash. */
+static const char *const split_vips4[] = {NULL, "192.0.2.11", "192.0.2.12", "192.0.2.13"};
+static const char *const split_vips6[] = {NULL, "2001:db8::11", "2001:db8::12", "2001:db8::13"};
+
+static void add_splits(struct lab *lab)
+{
+	struct lab_service *service;
+	char vip[64];
+	int hash;
+
+	for (hash = HASH_NGINX; hash <= HASH_NFT_JHASH; hash++) {
+		snprintf(vip, sizeof(vip), "%s:80/tcp", split_vips4[hash]);
+		service = add_service(lab, STEER_IPIP, 4, vip);
+		snprintf(vip, sizeof(vip), "[%s]:80/tcp", split_vips6[hash]);
+		lab_add_vip(service, vip);
+		service->service.hash = hash;
+		service->service.prefix6 = 128;
+	}
+}
+
 static struct lab *make_kinds(void)
 {
 	struct lab *lab = lab_open(lab_secret, large);
@@ -69,6 +89,7 @@ static struct lab *make_kinds(void)
 	lab_set_cohorts(service, 4);
 	add_service(lab, STEER_IPIP, 4, "192.0.2.8:80/tcp")->service.client_key = CLIENT_KEY_FLOW;
 	add_service(lab, STEER_IPIP, 4, "192.0.2.9:80/tcp")->service.enforce = false;
+	add_splits(lab);
 	lab_publish(lab);
 	return lab;
 }
@@ -160,6 +181,22 @@ static void add_others(struct plans *plans, const struct lab *lab)
 	with_budget(plan, "floor: return XDP_TX", 0)->verdict = XDP_PASS;
 }
 
+/* Against our own hash: what the other's costs on top, for it is computed beside the token. */
+static void add_split_cases(struct plans *plans, const struct lab *lab)
+{
+	static const char *const names[] = {NULL, "hash: nginx", "hash: haproxy-crc32",
+					    "hash: nft-jhash"};
+	static const char *const names6[] = {NULL, "hash: nginx, IPv6", "hash: haproxy-crc32, IPv6",
+					     "hash: nft-jhash, IPv6"};
+	int hash;
+
+	for (hash = HASH_NGINX; hash <= HASH_NFT_JHASH; hash++) {
+		add_case(plans, names[hash], lab, split_vips4[hash]);
+		with_budget(add_case(plans, names6[hash], lab, split_vips6[hash]), "IPv6 in IPv4",
+			    0);
+	}
+}
+
 void plans_make(struct plans *plans)
 {
 	struct case_plan *plan;
@@ -170,6 +207,7 @@ void plans_make(struct plans *plans)
 	*plans = (struct plans){.count = 0};
 	add_budgeted(plans, boxes[0]);
 	add_others(plans, boxes[0]);
+	add_split_cases(plans, boxes[0]);
 	add_case(plans, "any-port VIP", boxes[1], "192.0.2.2");
 	add_case(plans, "a port's own VIP beside any-port ones", boxes[1], "192.0.2.1");
 	plan = add_case(plans, "not for a VIP, beside any-port ones", boxes[1], "192.0.2.200");
