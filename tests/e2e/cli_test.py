@@ -221,6 +221,7 @@ class Reading(BoxTest):
         self.assertEqual("service show", show["cmd"])
         self.assertEqual(entry, {key: show[key] for key in entry})
         self.assertEqual(("api/v1", 10000, {"key": "source", "prefix4": 32, "prefix6": 56,
+                                            "group_by": None,
                                             "quic_cid_length": None, "quic_server_id_offset": None,
                                             "quic_server_id_length": None, "payload_offset": None,
                                             "payload_length": None}),
