@@ -155,28 +155,32 @@ bool observed_is_on(const struct datapath *datapath)
 
 /* ---- lists ---- */
 
-static void *grown(void *array, size_t count, size_t *room, size_t size)
+/* A record's alignment, which realloc() does not know of, is that of a cache line. */
+static int grow_list(struct observed_list *list)
 {
-	size_t larger = *room ? 2 * *room : 1024;
+	size_t room = list->room ? 2 * list->room : 1024;
+	struct observed_client *clients;
 
-	if (count < *room)
-		return array;
-	array = reallocarray(array, larger, size);
-	if (array)
-		*room = larger;
-	return array;
+	if (list->count < list->room)
+		return 0;
+	clients = aligned_alloc(CACHE_LINE, room * sizeof(*clients));
+	if (!clients)
+		return -ENOMEM;
+	if (list->count)
+		memcpy(clients, list->clients, list->count * sizeof(*clients));
+	free(list->clients);
+	list->clients = clients;
+	list->room = room;
+	return 0;
 }
 
 static int append(struct observed_list *list, const struct observed_client *client)
 {
-	struct observed_client *clients =
-		grown(list->clients, list->count, &list->room, sizeof(*clients));
+	int error = grow_list(list);
 
-	if (!clients)
-		return -ENOMEM;
-	list->clients = clients;
-	clients[list->count++] = *client;
-	return 0;
+	if (!error)
+		list->clients[list->count++] = *client;
+	return error;
 }
 
 void observed_list_release(struct observed_list *list)
@@ -267,11 +271,16 @@ static void give_record(struct observed_client *record, const struct observed_cl
 
 static int look_again(struct observed_take *take, uint32_t record)
 {
-	uint32_t *late = grown(take->late, take->late_count, &take->late_room, sizeof(*take->late));
+	size_t room = take->late_room ? 2 * take->late_room : 1024;
+	uint32_t *late = take->late;
 
-	if (!late)
-		return -ENOMEM;
-	take->late = late;
+	if (take->late_count == take->late_room) {
+		late = reallocarray(late, room, sizeof(*late));
+		if (!late)
+			return -ENOMEM;
+		take->late = late;
+		take->late_room = room;
+	}
 	late[take->late_count++] = record;
 	return 0;
 }

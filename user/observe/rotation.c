@@ -104,13 +104,21 @@ int rotation_begin(const struct place *place, const struct actor *actor, struct 
 	return 0;
 }
 
-/* What was counted goes on to be counted, unless the window has begun anew meanwhile. */
+/* Or has it begun anew since, with other clients? */
+static bool is_still_running(const struct rotation *rotation, const struct box *box)
+{
+	return box->observed_since == rotation->window.to &&
+	       box->observe_prefix4 == rotation->window.prefix4 &&
+	       box->observe_prefix6 == rotation->window.prefix6;
+}
+
+/* What was counted goes on to be counted. */
 static void undo(struct rotation *rotation, struct errors *errors)
 {
 	struct box *box = datapath_box(rotation->datapath);
 	size_t gone = rotation->take.list.count;
 
-	if (box->observed_since == rotation->window.to) {
+	if (is_still_running(rotation, box)) {
 		box->observed_since = rotation->window.from;
 		gone = observed_put_back(rotation->datapath, &rotation->take);
 	}
