@@ -35,12 +35,12 @@ static void print_csv_text(FILE *out, const char *text)
 	fputc('"', out);
 }
 
-/* The fewest digits that are read back as the same double. */
+/* Digits that are read back as the same double, and as few as their zeros at the end allow. */
 static void print_score(FILE *out, double score)
 {
 	char text[32];
 
-	for (int digits = 1; digits <= 17; digits++) {
+	for (int digits = 15; digits <= 17; digits++) {
 		snprintf(text, sizeof(text), "%.*g", digits, score);
 		if (strtod(text, NULL) == score)
 			break;
@@ -48,33 +48,31 @@ static void print_score(FILE *out, double score)
 	fputs(text, out);
 }
 
-static int print_row(const struct catalogue_row *row, void *data)
+static int print_row(const struct member *member, const struct model_verdict *verdict, void *data)
 {
 	struct classifying *classifying = data;
-	struct prefix client = member_prefix(&row->client);
-	struct model_verdict verdict;
+	const char *class = verdict ? classifying->model->classes[verdict->class_index] : NULL;
+	struct prefix client = member_prefix(member);
 	char text[ADDRESS_TEXT_SIZE];
-	int error = model_classify(classifying->model, row->values, &verdict);
-	const char *class = error ? NULL : classifying->model->classes[verdict.class_index];
 
 	prefix_format(&client, text);
 	classifying->clients++;
-	if (error)
-		classifying->unknown++;
+	if (verdict)
+		classifying->counts[verdict->class_index]++;
 	else
-		classifying->counts[verdict.class_index]++;
+		classifying->unknown++;
 	if (classifying->cli->json && classifying->out == stdout) {
 		cli_print_json_line(classifying->cli,
 				    json_pack("{s:s, s:o, s:o}", "client", text, "class",
 					      json_text(class), "score",
-					      class ? json_real(verdict.score) : json_null()));
+					      class ? json_real(verdict->score) : json_null()));
 		return 0;
 	}
 	fprintf(classifying->out, "%s,", text);
 	print_csv_text(classifying->out, class ? class : "");
 	fputc(',', classifying->out);
 	if (class)
-		print_score(classifying->out, verdict.score);
+		print_score(classifying->out, verdict->score);
 	fputc('\n', classifying->out);
 	return 0;
 }
@@ -95,7 +93,8 @@ static int classify(struct classifying *classifying, struct store *store)
 		return error;
 	if (!classifying->cli->json || classifying->out != stdout)
 		fputs("client,class,score\n", classifying->out);
-	return catalogue_each(store, &query, print_row, classifying, classifying->cli->errors);
+	return model_each(store, classifying->model, NULL, object, print_row, classifying,
+			  classifying->cli->errors);
 }
 
 static void print_counts(const struct classifying *classifying, const char *path)

@@ -162,33 +162,47 @@ void forest_release(struct forest *forest)
 
 /* ---- classifying ---- */
 
-static const double *find_leaf(const struct forest *forest, uint32_t root, const int64_t *features)
+/* The leaf's node. */
+static const struct forest_node *walk(const struct forest *forest, const struct forest_node *node,
+				      const int64_t *features)
 {
-	const struct forest_node *node = &forest->nodes[root];
-
 	while (node->feature != FOREST_LEAF)
 		node = features[node->feature] <= node->threshold ? node + 1
 								  : &forest->nodes[node->right];
-	return &forest->leaves[(size_t)node->right * forest->classes_count];
+	return node;
 }
 
-uint32_t forest_classify(const struct forest *forest, const int64_t *features, double *mean)
+static void add_tree(const struct forest *forest, uint32_t root, const int64_t *features,
+		     size_t count, double *sums)
 {
-	uint32_t best = 0;
+	size_t classes = forest->classes_count;
 
-	memset(mean, 0, forest->classes_count * sizeof(*mean));
-	for (uint32_t tree = 0; tree < forest->trees_count; tree++) {
-		const double *leaf = find_leaf(forest, forest->roots[tree], features);
+	for (size_t i = 0; i < count; i++) {
+		const struct forest_node *leaf =
+			walk(forest, &forest->nodes[root], features + i * forest->features_count);
+		const double *probabilities = &forest->leaves[leaf->right * classes];
 
-		for (uint32_t i = 0; i < forest->classes_count; i++)
-			mean[i] += leaf[i];
+		for (size_t j = 0; j < classes; j++)
+			sums[i * classes + j] += probabilities[j];
 	}
+}
+
+void forest_classify(const struct forest *forest, const int64_t *features, size_t count,
+		     double *means, uint32_t *classes)
+{
+	memset(means, 0, count * forest->classes_count * sizeof(*means));
+	for (uint32_t tree = 0; tree < forest->trees_count; tree++)
+		add_tree(forest, forest->roots[tree], features, count, means);
 	/* numpy's argmax() of the means, not of the sums: rounding may have made two of them equal.
 	 */
-	for (uint32_t i = 0; i < forest->classes_count; i++) {
-		mean[i] /= forest->trees_count;
-		if (mean[i] > mean[best])
-			best = i;
+	for (size_t i = 0; i < count; i++) {
+		double *mean = &means[i * forest->classes_count];
+
+		classes[i] = 0;
+		for (uint32_t j = 0; j < forest->classes_count; j++) {
+			mean[j] /= forest->trees_count;
+			if (mean[j] > mean[classes[i]])
+				classes[i] = j;
+		}
 	}
-	return best;
 }

@@ -88,7 +88,7 @@ int model_classify(const struct model *model, const struct catalogue_value *valu
 
 	if (error)
 		return error;
-	out->class_index = forest_classify(&model->forest, features, mean);
+	forest_classify(&model->forest, features, 1, mean, &out->class_index);
 	out->score = mean[model->classes_count - 1];
 	return 0;
 }

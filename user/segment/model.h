@@ -96,6 +96,16 @@ int model_classify(const struct model *model, const struct catalogue_value *valu
 		   struct model_verdict *out);
 /* The integers that are compared, features_count of them; the same errors. */
 int model_features(const struct model *model, const struct catalogue_value *values, int64_t *out);
+/*
+ * The verdict on every row that @where (NULL: all) takes, in the order of the clients; NULL for one
+ * without a class. What @each returns, if not 0, ends it and is returned. Errors, of @object, are
+ * those of catalogue_each(). Several times faster than model_classify() of each row.
+ */
+int model_each(struct store *store, const struct model *model, const char *where,
+	       const char *object,
+	       int (*each)(const struct member *client, const struct model_verdict *verdict,
+			   void *data),
+	       void *data, struct errors *errors);
 
 /*
  * "NAME.score", the feature that segments of bins may take: NAME into @name and true, else false.

@@ -545,7 +545,7 @@ static int replay(const struct reader *reader, const json_t *list)
 		error = read_vector(reader, i, object, features);
 		if (error)
 			break;
-		class_index = forest_classify(&model->forest, features, mean);
+		forest_classify(&model->forest, features, 1, mean, &class_index);
 		score = mean[model->classes_count - 1];
 		if (strcmp(json_string_value(json_object_get(object, "class")),
 			   model->classes[class_index]) ||

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Models in the store, and whether the catalogue has what they need. */
+/* Models in the store, and what they make of the catalogue. */
 #include "segment/model.h"
 
 #include "store/expression.h"
@@ -87,4 +87,101 @@ int model_check_columns(struct store *store, const struct model *model, const ch
 	}
 	catalogue_columns_release(names, count);
 	return error ? error : missing ? -ENOENT : 0;
+}
+
+/* ---- every row ---- */
+
+#define BLOCK_ROWS 4096
+
+/* Rows that wait for their trees. */
+struct block {
+	const struct model *model;
+	int (*each)(const struct member *client, const struct model_verdict *verdict, void *data);
+	void *data;
+	struct member *clients;
+	bool *has_class;
+	int64_t *features; /* of those that have a class, without gaps */
+	double *means;
+	uint32_t *classes;
+	size_t rows, known;
+};
+
+static int judge_block(struct block *block)
+{
+	size_t classes_count = block->model->classes_count, known = 0;
+	int result = 0;
+
+	forest_classify(&block->model->forest, block->features, block->known, block->means,
+			block->classes);
+	for (size_t i = 0; i < block->rows && !result; i++) {
+		struct model_verdict verdict = {0};
+
+		if (block->has_class[i]) {
+			verdict.class_index = block->classes[known];
+			verdict.score = block->means[++known * classes_count - 1];
+		}
+		result = block->each(&block->clients[i], block->has_class[i] ? &verdict : NULL,
+				     block->data);
+	}
+	block->rows = block->known = 0;
+	return result;
+}
+
+static int add_row(const struct catalogue_row *row, void *data)
+{
+	struct block *block = data;
+	int64_t *features = &block->features[block->known * block->model->features_count];
+
+	block->clients[block->rows] = row->client;
+	block->has_class[block->rows] = !model_features(block->model, row->values, features);
+	block->known += block->has_class[block->rows];
+	return ++block->rows == BLOCK_ROWS ? judge_block(block) : 0;
+}
+
+static bool block_begin(struct block *block)
+{
+	const struct model *model = block->model;
+
+	block->clients = calloc(BLOCK_ROWS, sizeof(*block->clients));
+	block->has_class = calloc(BLOCK_ROWS, sizeof(*block->has_class));
+	block->features = calloc(BLOCK_ROWS * model->features_count, sizeof(*block->features));
+	block->means = calloc(BLOCK_ROWS * model->classes_count, sizeof(*block->means));
+	block->classes = calloc(BLOCK_ROWS, sizeof(*block->classes));
+	return block->clients && block->has_class && block->features && block->means &&
+	       block->classes;
+}
+
+static void block_end(struct block *block)
+{
+	free(block->clients);
+	free(block->has_class);
+	free(block->features);
+	free(block->means);
+	free(block->classes);
+}
+
+int model_each(struct store *store, const struct model *model, const char *where,
+	       const char *object,
+	       int (*each)(const struct member *client, const struct model_verdict *verdict,
+			   void *data),
+	       void *data, struct errors *errors)
+{
+	const struct catalogue_query query = {
+		.object = object,
+		.where = where,
+		.columns = model->columns,
+		.columns_count = model->columns_count,
+	};
+	struct block block = {.model = model, .each = each, .data = data};
+	int result;
+
+	if (block_begin(&block))
+		result = catalogue_each(store, &query, add_row, &block, errors);
+	else
+		result = errors_add_code(errors, ENOMEM, object, "free some memory",
+					 "there is no memory to classify");
+	if (!result)
+		result = judge_block(&block);
+	block_end(&block);
+	return result;
 }
