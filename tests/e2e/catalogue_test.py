@@ -651,7 +651,7 @@ class Faithful(CatalogueTest):
         print(f"XDP_CANARY_SEED={seed}")
         draw = random.Random(seed)
         texts = ["", "gold", "a,b", 'say "so"', "two\nlines", "cr\r\nlf", "grüß", " x ", "日本", "0x1",
-                 "01", "1e5", "'", "\\", "NULL"]
+                 "01", "1e5", "'", "\\", "NULL", "x" * 254, "x" * 255, "x" * 256, "é" * 5000]
         rows = {}
         while len(rows) < self.ROWS:
             address = draw.getrandbits(32) if draw.random() < .5 else \

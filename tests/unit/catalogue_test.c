@@ -5,6 +5,7 @@
  */
 #include "catalogue/catalogue.h"
 #include "catalogue/features.h"
+#include "catalogue/import.h"
 #include "policy/policy.h"
 #include "tests/random.h"
 #include "store/client_key.h"
@@ -609,6 +610,41 @@ static void a_refused_expression_leaves_a_writer_able_to_commit(void **state)
 	store_close(store);
 }
 
+/* ---- reading a file of clients ---- */
+
+static void a_file_that_takes_too_much_memory_is_refused(void **state)
+{
+	struct fixture *box = *state;
+	char path[128];
+	struct import_request request = {
+		.file = path, .form = {.prefix4 = 32, .prefix6 = 64}, .bytes_max = 1 << 20};
+	struct import import;
+	char *text = NULL;
+	size_t size;
+	FILE *stream;
+
+	snprintf(path, sizeof(path), "%s/clients.csv", box->root);
+	stream = fopen(path, "w");
+	fputs("client,note\n", stream);
+	for (int i = 0; i < 100000; i++)
+		fprintf(stream, "10.0.%d.%d,%d\n", i / 256 % 256, i % 256, i);
+	fclose(stream);
+	assert_int_equal(import_read(&request, &import, box->errors), -EFBIG);
+	import_release(&import);
+	stream = open_memstream(&text, &size);
+	errors_print(box->errors, stream);
+	fclose(stream);
+	assert_non_null(
+		strstr(text, "its rows take more than 1 MiB of memory: import it in parts"));
+	free(text);
+	request.bytes_max = 0;
+	request.skip_bad = true; /* 65,536 clients */
+	assert_int_equal(import_read(&request, &import, NULL), 0);
+	assert_int_equal(import.sheet.count, 65536);
+	import_release(&import);
+	unlink(path);
+}
+
 /* ---- keys, and the form of the box ---- */
 
 static void keys_sort_as_members_do(void **state)
@@ -680,6 +716,7 @@ int main(void)
 		TEST(rows_are_read_under_an_authoriser_too),
 		TEST(an_expression_takes_no_steps_without_end),
 		TEST(a_refused_expression_leaves_a_writer_able_to_commit),
+		TEST(a_file_that_takes_too_much_memory_is_refused),
 		cmocka_unit_test(keys_sort_as_members_do),
 		cmocka_unit_test(the_box_has_the_longest_prefixes_of_its_services),
 	};
