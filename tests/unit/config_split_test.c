@@ -60,6 +60,8 @@ static const struct bad what_has_no_meaning_with_the_hash_is_refused[] = {
 	 "  hash: haproxy-crc32\n"
 	 "  client: { key: payload, payload_offset: 0, payload_length: 4 }\n",
 	 {{10, 18, "services/api/client/key", "is of source addresses"}}},
+	{NGINX "  client: { group_by: app }\n",
+	 {{10, 23, "services/api/client/group_by", "not of a group's name"}}},
 	{NGINX "  client: { prefix4: 31, prefix6: 127 }\n",
 	 {{10, 22, "services/api/client/prefix4", "nginx hashes whole addresses"},
 	  {10, 35, "services/api/client/prefix6", "nginx hashes whole addresses"}}},
