@@ -213,6 +213,9 @@ static void check_limits(const struct plan *plan)
 	check_limit(plan, "vips", before->vips, after->vips);
 	check_limit(plan, "backends", before->backends, after->backends);
 	check_limit(plan, "transition_flows", before->transition_flows, after->transition_flows);
+	check_limit(plan, "segment_clients", before->segment_clients, after->segment_clients);
+	check_limit(plan, "segment_prefixes", before->segment_prefixes, after->segment_prefixes);
+	check_limit(plan, "observed_clients", before->observed_clients, after->observed_clients);
 }
 
 int plan_check(struct plan *plan)

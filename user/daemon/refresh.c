@@ -56,7 +56,7 @@ static int due_segments(const struct place *place, char **names, struct errors *
 
 		error = control_refresh_due(control, segment, &due);
 		if (!error && due <= now)
-			fprintf(stream, "%s%s", ftell(stream) ? "," : "", segment->name);
+			fprintf(stream, "%s%s", ftell(stream) ? ", " : "", segment->name);
 	}
 	control_close(control);
 	return fclose(stream) ? -ENOMEM : error;
@@ -120,7 +120,7 @@ static int refresh_each(const struct place *place, const struct actor *actor, ch
 	int error, first = 0;
 	char *rest = NULL;
 
-	for (char *name = strtok_r(names, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
+	for (char *name = strtok_r(names, ", ", &rest); name; name = strtok_r(NULL, ", ", &rest)) {
 		const struct freeze_request request = {.which = FREEZE_NAMED, .name = name};
 
 		error = refresh(place, actor, name, &request, errors);
