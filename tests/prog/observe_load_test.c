@@ -142,8 +142,9 @@ static const struct observed_client *client_of(const struct observed_list *list,
 
 /* ---- two CPUs ---- */
 
-#define FEW	    64
-#define FEW_BATCHES 20000
+#define FEW	    4
+#define FEW_BATCH   512
+#define FEW_BATCHES 4000
 
 /* Of a few clients, so that both are at the same record again and again, from its claim on. */
 static void two_cpus_lose_nothing(void **state)
@@ -155,8 +156,10 @@ static void two_cpus_lose_nothing(void **state)
 
 	(void)state;
 	lab_observe(lab, 1);
-	for (i = 0; i < THREADS; i++)
+	for (i = 0; i < THREADS; i++) {
 		loads[i] = load_new(lab, 0, FEW, FLAG_SYN);
+		loads[i]->batch = FEW_BATCH;
+	}
 	start_loads(loads, FEW_BATCHES, NULL);
 	join_loads(loads);
 	list = observing_read(lab);
@@ -396,8 +399,10 @@ static void nothing_is_lost_between_windows(void **state)
 
 	(void)state;
 	lab_observe(lab, 1);
-	for (i = 0; i < THREADS; i++)
+	for (i = 0; i < THREADS; i++) {
 		loads[i] = load_new(lab, 0, FEW, FLAG_SYN);
+		loads[i]->batch = FEW_BATCH;
+	}
 	take_under_load(lab, loads, FEW_BATCHES, &sums);
 	for (i = 0; i < FEW; i++) {
 		assert_int_equal(sums.packets[i], loads[0]->sent[i] + loads[1]->sent[i]);
