@@ -88,11 +88,11 @@ class Watched:
 
 
 class ObserveTest(BoxTest):
-    def observed(self, *, observe=None, **keys):
+    def observed(self, *, observe=None, limits=None, **keys):
         lab = self.lab_with()
         box = Box(lab)
         self.config = {"version": 1, "interfaces": [{"name": "eth0"}],
-                       "limits": {"observed_clients": 65536},
+                       "limits": limits or {"observed_clients": 65536},
                        "observe": observe or {"sample": 1, "window": "1h"},
                        "services": [self.shop_service(lab, **keys)]}
         box.start(self.config)
@@ -178,6 +178,21 @@ class Counts(ObserveTest):
         values = box.metrics()
         self.assertEqual((values["observed_clients",], values["observe_overflow_total",]), (40, 0))
 
+    def test_what_finds_no_room_is_overflow_and_nothing_is_silent(self):
+        lab, box = self.observed(limits={"observed_clients": 16})
+        box.daemon()
+        with Watched(lab) as watched:
+            self.browse(lab)
+            sent = watched.counts()
+        rows, values = self.export(box, "--current"), box.metrics()
+        self.assertGreater(values["observe_overflow_total",], 0)
+        self.assertEqual(sum(row["packets"] for row in rows.values()) +
+                         values["observe_overflow_total",],
+                         sum(packets for packets, *_ in sent.values()))
+        self.assertEqual(values["observed_clients",], len(rows))
+        self.assertLessEqual(len(rows), 16)
+        self.assertTrue(all(counts(rows)[client] == sent[client] for client in rows))
+
 
 class Windows(ObserveTest):
     def test_a_complete_window_is_the_running_one_at_its_end(self):
@@ -249,6 +264,20 @@ class Windows(ObserveTest):
             self.refuses(box, ["features", "export"], "no window is complete yet")
         wait_for(lambda: box.run("features", "export", check=False).returncode == 0, 40)
         self.assertEqual(counts(self.export(box)), sent)
+
+    def test_a_window_that_nobody_takes_is_told(self):
+        lab, box = self.observed()
+        self.browse(lab, clients=1)
+        self.assertEqual(box.run("features", "export", "--current").stderr, "")
+        age_window(box, HOUR + 3600)
+        for words in (["features", "export", "--current"], ["features", "show", lab.clients(1)[0]]):
+            told = box.run(*words).stderr
+            self.assertIn("over for 1h", told)
+            self.assertIn("daemon", told)
+        box.run("daemon", "--once")
+        self.assertEqual(box.run("features", "export").stderr, "")
+        self.assertAlmostEqual(self.export(box)[lab.clients(1)[0]]["flows_per_day"], 3 * 12,
+                               delta=0.1)
 
     def test_switched_off_and_on_it_begins_anew(self):
         lab, box = self.observed()

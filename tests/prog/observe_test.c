@@ -183,6 +183,42 @@ static void unsampled_counts_are_exact_for_random_traffic(void **state)
 	observed_list_release(&list);
 }
 
+/* Initial, 0-RTT and Handshake of QUIC version 1 (RFC 9000, section 17.2), then a short header. */
+static void a_quic_initial_starts_a_flow_and_its_other_packets_do_not(void **state)
+{
+	static const uint8_t firsts[] = {0xc0, 0xd0, 0xe0, 0x40};
+	struct lab *lab = *state;
+	struct packet_plan plan = packet_udp("198.51.100.7", 40000, LAB_VIP4, 443);
+	struct address client = address_of("198.51.100.7");
+	struct lab_service *service = lab_add_service(lab, "quic", STEER_L2);
+	struct observed_list list;
+	struct frame frame;
+	struct run run;
+	uint64_t syns;
+	size_t i;
+
+	lab_add_vip(service, LAB_VIP4 ":443/udp");
+	lab_add_backend(service, 0, "10.0.0.11", 100, LAB_INGRESS);
+	lab_publish(lab);
+	syns = lab_rule_counter(lab, service, 0, 0).syns;
+	lab_observe(lab, 65536); /* packets are all but never drawn: starts are counted */
+	plan.payload = 1200;
+	for (i = 0; i < sizeof(firsts); i++) {
+		uint8_t *payload;
+
+		packet_build(&plan, &frame);
+		payload = frame.bytes + frame.size - plan.payload;
+		memcpy(payload, "\0\0\0\0\1\x08twelve34\0\0\x44\x60", 18);
+		payload[0] = firsts[i];
+		lab_run(lab, &frame, &run);
+	}
+	list = observing_read(lab);
+	assert_int_equal(list.count, 1);
+	assert_int_equal(observed_flows(observing_find(&list, &client)), 1);
+	assert_int_equal(lab_rule_counter(lab, service, 0, 0).syns, syns + 1);
+	observed_list_release(&list);
+}
+
 /* ---- whose a packet is ---- */
 
 static uint64_t packets_of(const struct lab *lab, const char *client)
@@ -564,6 +600,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		lab_test(unsampled_counts_are_exact_for_random_traffic),
+		lab_test(a_quic_initial_starts_a_flow_and_its_other_packets_do_not),
 		lab_test(a_client_is_its_source_cut_to_the_form_of_the_box),
 		lab_test(an_ipv4_mapped_source_is_the_ipv4_client),
 		lab_test(nothing_is_written_while_it_is_off),

@@ -6,6 +6,7 @@
 #include "catalogue/catalogue.h"
 #include "cli/cli.h"
 #include "observe/features.h"
+#include "observe/rotation.h"
 #include "util/text.h"
 
 #include <errno.h>
@@ -43,6 +44,21 @@ static int no_complete_window(struct cli *cli, const struct control *control)
 			       "say --current for the running one, or see that the daemon runs",
 			       "no window is complete yet: each lasts %s",
 			       text_format_duration(control->policy->observe.window_ms, length));
+}
+
+#define OVERDUE_SECONDS 60 /* the daemon looks more often */
+
+/* The running window is longer than it was meant to be, and the last one older. */
+static void warn_if_nobody_takes_it(struct cli *cli, struct control *control)
+{
+	uint64_t seconds = rotation_overdue(control);
+	char text[TEXT_VALUE_SIZE];
+
+	if (seconds > OVERDUE_SECONDS)
+		errors_warn(cli->errors, NULL, "observe",
+			    "start the daemon, or run `xdp-canary daemon --once`",
+			    "the running window has been over for %s, and nobody takes it",
+			    text_format_duration(seconds / 60 * 60000, text));
 }
 
 /* ---- windows ---- */
@@ -292,6 +308,8 @@ int command_features_export(struct cli *cli)
 		error = output_open(cli, path, &output);
 	export.out = output.stream;
 	if (!error)
+		warn_if_nobody_takes_it(cli, control);
+	if (!error)
 		error = running ? export_running(&export, control, &window)
 				: export_complete(&export, control, &window);
 	error = output_close(cli, &output, error);
@@ -443,6 +461,7 @@ int command_features_show(struct cli *cli)
 	form = box_client_form(control->policy);
 	typed = prefix_shorten(&typed, form.prefix4, form.prefix6);
 	client = member_of(&typed);
+	warn_if_nobody_takes_it(cli, control);
 	error = look_at_complete(cli, control, &client, &complete);
 	if (!error)
 		error = look_at_running(cli, control, &client, &running);

@@ -57,6 +57,17 @@ uint64_t rotation_due(struct control *control)
 	return monotonic_now_ns() + seconds * NS_A_SECOND;
 }
 
+uint64_t rotation_overdue(struct control *control)
+{
+	struct window window;
+	uint64_t seconds, passed;
+
+	if (time_left(control, &window, &seconds))
+		return 0;
+	passed = window.to - window.from;
+	return passed > length_of(control) ? passed - length_of(control) : 0;
+}
+
 /* ---- begin and end ---- */
 
 /* Under the lock, so that of two who find the window over one takes it. */

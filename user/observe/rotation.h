@@ -17,6 +17,8 @@ struct rotation;
 
 /* When the running window will be over, CLOCK_MONOTONIC ns; UINT64_MAX: nothing is observed. */
 uint64_t rotation_due(struct control *control);
+/* Seconds for which it has been over, and nobody took it. */
+uint64_t rotation_overdue(struct control *control);
 /*
  * Begins the next window at once and is about to take the one before. -EAGAIN without an error: it
  * is not over (somebody else took it); -EBUSY: another writer has the lock.
