@@ -7,7 +7,7 @@
 #ifndef XDP_CANARY_CLASSES_H
 #define XDP_CANARY_CLASSES_H
 
-#include "segments.h"
+#include "segment.h"
 
 static __always_inline void note_class(struct packet *p, __u32 class)
 {

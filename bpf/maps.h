@@ -9,6 +9,7 @@
 #define XDP_CANARY_MAPS_H
 
 #include "abi.h"
+#include "segments.h"
 
 #define array_map(name_, value_, flags_)                                                           \
 	struct {                                                                                   \

@@ -18,68 +18,82 @@
 pure_inline __u32 segment_client4(const struct segment_table *table,
 				  const struct segment_line *lines, __u32 address)
 {
-	__u8 bits = table->clients4_bits;
+	__u8 bits = table->clients4_bits, width = table->clients4_width;
+	__u8 fold = table->clients4_fold;
+	__u32 bucket, buckets = table->clients4_buckets, found;
 	struct segment_place place = segment_place(segment_hash4(address, table->multiplier4),
-						   table->clients4_lines, table->clients4_shift);
-	__u32 found, want = segment_want4(place.rest, bits);
-	const struct segment_line *line = segment_line_at(table, lines, place.line);
+						   buckets, table->clients4_shift);
+	const struct segment_line *line = segment_line_at(table, lines, place.bucket / 2);
+	__u64 want = segment_want4(place, bits), lanes = table->clients4_lanes;
+	const __u64 *words;
 
 	if (!line)
 		return 0;
-	found = bits ? segment_find_packed4(line, want, bits) : segment_find_whole4(line, address);
-	if (found || !segment_words_go_on(line))
+	words = segment_bucket(line, place.bucket);
+	found = segment_find_packed(words, want, lanes, width, fold, bits);
+	if (found || !segment_packed_goes_on(words))
 		return found;
-	line = segment_line_at(table, lines, segment_second_line(place, table->clients4_lines));
+	bucket = segment_second(place, buckets);
+	line = segment_line_at(table, lines, bucket / 2);
 	if (!line)
 		return 0;
-	return bits ? segment_find_packed4(line, want | SEGMENT_SECOND4, bits)
-		    : segment_find_whole4(line, address);
+	return segment_find_packed(segment_bucket(line, bucket), want | segment_second_bit(width),
+				   lanes, width, fold, bits);
 }
 
-/* The same of IPv6, where clients have at most 64 bits. */
+/* The same of IPv6, where clients have at most 64 bits and entries are packed. */
 pure_inline __u32 segment_client6(const struct segment_table *table,
 				  const struct segment_line *lines, __u64 high)
 {
-	__u64 hash = segment_hash6(high, table->multiplier6);
+	__u64 hash = segment_hash6(high, table->multiplier6), want;
+	__u32 bucket, buckets = table->clients6_buckets, found;
 	__u8 bits = table->clients6_bits;
-	struct segment_place place =
-		segment_place(hash >> 32, table->clients6_lines, table->clients6_shift);
-	__u64 want = segment_want6(hash, place.rest, bits);
+	struct segment_place place = segment_place(hash >> 32, buckets, table->clients6_shift);
 	const struct segment_line *line =
-		segment_line_at(table, lines, table->clients6 + place.line);
-	__u32 found;
+		segment_line_at(table, lines, table->clients6 + place.bucket / 2);
+	const __u64 *words;
 
 	if (!line)
 		return 0;
-	found = bits ? segment_find_packed6(line, want, bits) : segment_find_whole6(line, high);
-	if (found || !(bits ? segment_words_go_on(line) : segment_keys_go_on(line)))
+	want = segment_want6(hash, place, bits);
+	words = segment_bucket(line, place.bucket);
+	found = segment_find_packed(words, want, 1, SEGMENT_WORD, 0, bits);
+	if (found || !segment_packed_goes_on(words))
 		return found;
-	line = segment_line_at(table, lines,
-			       table->clients6 + segment_second_line(place, table->clients6_lines));
+	bucket = segment_second(place, buckets);
+	line = segment_line_at(table, lines, table->clients6 + bucket / 2);
 	if (!line)
 		return 0;
-	return bits ? segment_find_packed6(line, want | SEGMENT_SECOND6, bits)
-		    : segment_find_whole6(line, high);
+	return segment_find_packed(segment_bucket(line, bucket),
+				   want | segment_second_bit(SEGMENT_WORD), 1, SEGMENT_WORD, 0,
+				   bits);
 }
 
-pure_inline __u32 segment_client6_long(const struct segment_table *table,
-				       const struct segment_line *lines, __u64 high, __u64 low)
+/* Where keys are whole. @low is 0 where clients have at most 64 bits. */
+pure_inline __u32 segment_client6_whole(const struct segment_table *table,
+					const struct segment_line *lines, __u64 high, __u64 low)
 {
+	int is_long = table->prefix6 > 64;
+	__u64 hash = is_long ? segment_hash6_long(high, low, table->multiplier6)
+			     : segment_hash6(high, table->multiplier6);
 	struct segment_place place =
-		segment_place(segment_hash6_long(high, low, table->multiplier6) >> 32,
-			      table->clients6_lines, table->clients6_shift);
+		segment_place(hash >> 32, table->clients6_buckets, table->clients6_shift);
 	const struct segment_line *line =
-		segment_line_at(table, lines, table->clients6 + place.line);
+		segment_line_at(table, lines, table->clients6 + place.bucket);
 	__u32 found;
 
 	if (!line)
 		return 0;
-	found = segment_find_whole6_long(line, high, low);
-	if (found || !segment_keys_go_on(line))
+	found = is_long ? segment_find_whole6_long(line, high, low)
+			: segment_find_whole6(line, high);
+	if (found || !line->halves[SEGMENT_GOES_ON])
 		return found;
 	line = segment_line_at(table, lines,
-			       table->clients6 + segment_second_line(place, table->clients6_lines));
-	return line ? segment_find_whole6_long(line, high, low) : 0;
+			       table->clients6 + segment_second(place, table->clients6_buckets));
+	if (!line)
+		return 0;
+	return is_long ? segment_find_whole6_long(line, high, low)
+		       : segment_find_whole6(line, high);
 }
 
 /* The leaf below inner lines: its line. */
@@ -172,7 +186,7 @@ pure_inline __u32 segment_value4(const struct segment_table *table,
 
 	if (table->flags & SEGMENT_PREFIXES4) /* both lines are on their way at once */
 		root = segment_root4(table, lines, address);
-	if (table->clients4_lines)
+	if (table->clients4_buckets)
 		found = segment_client4(table, lines, address);
 	return found ? found - 1 : segment_prefix4(table, lines, root, address);
 }
@@ -184,9 +198,9 @@ pure_inline __u32 segment_value6(const struct segment_table *table,
 	int is_long = table->prefix6 > 64;
 	__u32 found = 0;
 
-	if (table->clients6_lines)
-		found = is_long ? segment_client6_long(table, lines, high, low)
-				: segment_client6(table, lines, high);
+	if (table->clients6_buckets)
+		found = table->clients6_bits ? segment_client6(table, lines, high)
+					     : segment_client6_whole(table, lines, high, low);
 	if (found)
 		return found - 1;
 	if (!table->tree6_levels)

@@ -40,30 +40,33 @@ struct segment_table {
 	__u8 prefix6;
 	__u8 class_bits; /* of a value: the class; the bits above are the group's number */
 	__u8 flags;	 /* enum segment_flag */
-	__u8 reserved;
-	__u8 clients4_bits, clients4_shift; /* of packed entries; bits 0: they are not packed */
-	__u8 clients6_bits, clients6_shift;
-	__u64 multiplier6; /* of the hash of exact clients; odd */
+	__u8 clients4_width, clients4_bits, clients4_shift;
+	__u8 clients6_bits, clients6_shift; /* bits 0: keys are whole */
+	__u64 clients4_lanes;		    /* 1 in each lane of a word */
+	__u64 multiplier6;		    /* of the hash of exact clients; odd */
 	__u32 multiplier4;
-	__u32 clients4_lines; /* exact clients, from line 0 on; 0: none */
-	__u32 clients6, clients6_lines;
+	__u32 clients4_buckets; /* of exact clients, from line 0 on; 0: none */
+	__u32 clients6, clients6_buckets;
 	__u32 roots4;
 	__u32 tree6_levels; /* with the leaves; 0: no IPv6 prefixes */
 	__u32 values_count; /* values are below */
-	__u32 lines_count;  /* all that the table has */
-	__u32 classes_count, groups_count;
+	__u8 clients4_fold; /* width of the lanes of a word but the last */
+	__u8 reserved[3];
 
 	/* Read where there are IPv6 prefixes. */
 	__u32 tree6[SEGMENT_TREE6_MOST]; /* first line of each level, the leaves last */
+	__u32 lines_count;		 /* all that the table has */
+	__u32 classes_count, groups_count;
+	__u32 reserved2;
+	__u64 digest; /* of what the table was built of */
 
 	/* For user space alone. */
 	__u32 members; /* first of the lines with a word of segments' bits for each class */
 	__u32 tokens;  /* first of those with a word for each group, for each column in turn */
 	__u32 columns_count;
 	__u32 layout_lines; /* that clients are looked up in; those words follow them */
-	__u64 digest;	    /* of what the table was built of */
 	__u64 columns[GROUP_COLUMNS_MAX]; /* digests of the names of those that services group by */
-	__u64 reserved3[4];
+	__u64 reserved3[2];
 } cache_aligned;
 BUILD_CHECK(sizeof(struct segment_table) == 3 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct segment_table, tree6) == CACHE_LINE);
@@ -79,25 +82,26 @@ struct segment_line {
 /* ---- exact clients ---- */
 
 /*
- * An entry is in its first line, which its hash says, or, where that is full, in its second one,
- * which the rest of the hash says: then the first goes on (of words: the first is above the second,
- * which else is never so; of keys: halves[15]). Values are kept as value + 1: 0 is free.
+ * Cuckoo hashing (Pagh and Rodler, 2001) with many entries a bucket. An entry is in its first
+ * bucket, which its hash says, or, where that is full, in its second one, which the rest of the
+ * hash says: then the first goes on. Values are kept as value + 1: 0 is free.
  *
- *   packed   IPv4: 16 halves   second:1 | rest of the hash | value: bits
- *            IPv6 up to /64: 8 words   second:1 | low hash:32 | rest of the high hash | value: bits
- *   whole    IPv4: 8 words   address:32 | value:32
- *            IPv6 up to /64: 5 words, then 5 values, halves[10..14]
- *            IPv6 beyond: 3 high words, 3 low words, then 3 values, halves[12..14]
+ * Packed buckets are half a line, four words, each of 1 to 4 lanes of 64, 32, 21 or 16 bits, an
+ * entry each: `second:1 | rest of the hash | value: bits`. The hash of an IPv4 address has 32 bits,
+ * that of an IPv6 one 64, of which the high half chooses the bucket, and its lane is a word. A
+ * bucket goes on where its first word is above its second one, which else is never so.
+ *
+ * Keys are whole, and a line a bucket, where values are too many, and beyond /64:
+ *
+ *   up to /64   5 words, then 5 values, halves[10..14]
+ *   beyond      3 high words, 3 low words, then 3 values, halves[12..14]
+ *   both        halves[15]: the bucket goes on
  */
-#define SEGMENT_REST_BITS     31 /* of a packed entry: the rest of its hash, and the value */
-#define SEGMENT_SECOND4	      (1u << 31)
-#define SEGMENT_SECOND6	      (1ULL << 63)
-#define SEGMENT_PACKED4	      16
-#define SEGMENT_PACKED6	      8
-#define SEGMENT_WHOLE4	      8
-#define SEGMENT_WHOLE6	      5
-#define SEGMENT_WHOLE6_LONG   3
-#define SEGMENT_LINE_OVERFLOW 15 /* of halves */
+#define SEGMENT_BUCKET_WORDS 4
+#define SEGMENT_WORD	     64 /* bits */
+#define SEGMENT_WHOLE6	     5
+#define SEGMENT_WHOLE6_LONG  3
+#define SEGMENT_GOES_ON	     15 /* of halves */
 
 /* Both are bijections: half of the bits are folded into the others, and multiplied. */
 pure_inline __u32 segment_hash4(__u32 address, __u32 multiplier)
@@ -110,91 +114,88 @@ pure_inline __u64 segment_hash6(__u64 high, __u64 multiplier)
 	return (high ^ high >> 32) * multiplier;
 }
 
-/* Not a bijection: entries of such clients are whole. */
+/* Not a bijection: keys of such clients are whole. */
 pure_inline __u64 segment_hash6_long(__u64 high, __u64 low, __u64 multiplier)
 {
 	return segment_hash6(high ^ (low ^ low >> 32) * 0xd6e8feb86659fd93ULL, multiplier);
 }
 
-/* Lines count from the first of their kind. */
 struct segment_place {
-	__u32 line, rest;
+	__u32 bucket, rest;
 };
 
 /*
- * The hash times the number of lines: the line, and a fraction. Hashes of one line have fractions
- * at least that number apart: @shift, its logarithm rounded down, loses none of them.
+ * The hash times the number of buckets: the bucket, and a fraction. Hashes of one bucket have
+ * fractions at least that number apart: @shift, its logarithm rounded down, loses none of them.
  */
-pure_inline struct segment_place segment_place(__u32 hash, __u32 lines, __u8 shift)
+pure_inline struct segment_place segment_place(__u32 hash, __u32 buckets, __u8 shift)
 {
-	__u64 product = (__u64)hash * lines;
+	__u64 product = (__u64)hash * buckets;
 
-	return (struct segment_place){.line = product >> 32, .rest = (__u32)product >> shift};
+	return (struct segment_place){.bucket = product >> 32, .rest = (__u32)product >> shift};
 }
 
-/* How far the second line is from the first, upwards and around: 1 to @lines - 1. */
-pure_inline __u32 segment_distance(__u32 rest, __u32 lines)
+/* How far the second bucket is from the first, upwards and around: 1 to @buckets - 1. */
+pure_inline __u32 segment_distance(__u32 rest, __u32 buckets)
 {
-	return ((__u64)(rest * 0x9e3779b1u) * (lines - 1) >> 32) + 1;
+	return ((__u64)(rest * 0x9e3779b1u) * (buckets - 1) >> 32) + 1;
 }
 
-pure_inline __u32 segment_second_line(struct segment_place place, __u32 lines)
+pure_inline __u32 segment_second(struct segment_place place, __u32 buckets)
 {
-	__u32 line = place.line + segment_distance(place.rest, lines);
+	__u32 bucket = place.bucket + segment_distance(place.rest, buckets);
 
-	return line < lines ? line : line - lines;
+	return bucket < buckets ? bucket : bucket - buckets;
 }
 
-/* What a packed entry has above its value. @hash: of an IPv6 client. */
-pure_inline __u32 segment_want4(__u32 rest, __u8 bits)
+/* What a packed entry has above its value, in its first bucket; then, what is added in its second.
+ */
+pure_inline __u64 segment_want4(struct segment_place place, __u8 bits)
 {
-	return rest << bits;
+	return (__u64)place.rest << bits;
 }
 
-pure_inline __u64 segment_want6(__u64 hash, __u32 rest, __u8 bits)
+pure_inline __u64 segment_want6(__u64 hash, struct segment_place place, __u8 bits)
 {
-	return (__u64)(__u32)hash << SEGMENT_REST_BITS | rest << bits;
+	return ((__u64)place.rest << 32 | (__u32)hash) << bits;
 }
 
-/* The value + 1 of the entry that is @want above its value; 0: the line has none. What is free is
- * 0, and so adds nothing where it seems to be the one. */
-pure_inline __u32 segment_find_packed4(const struct segment_line *line, __u32 want, __u8 bits)
+pure_inline __u64 segment_second_bit(__u8 width)
 {
-	__u32 limit = 1u << bits, found = 0;
+	return 1ULL << (width - 1);
+}
 
-	for (int i = 0; i < SEGMENT_PACKED4; i++) {
-		__u32 rest = line->halves[i] ^ want;
+pure_inline const __u64 *segment_bucket(const struct segment_line *line, __u32 bucket)
+{
+	return &line->words[(bucket & 1) * SEGMENT_BUCKET_WORDS];
+}
 
-		if (rest < limit)
-			found |= rest;
+/*
+ * The value + 1 of the entry that is @want above its value; 0: the bucket has none. All lanes of a
+ * word at once: one whose key bits are all as wanted carries nothing into its top bit, which then
+ * makes the mask of what is left, the value. What is free is 0, and adds nothing where it seems to
+ * be wanted. No branch: which entry it is cannot be guessed, and a wrong guess would throw away
+ * what the CPU did while it waited for the line.
+ */
+pure_inline __u32 segment_find_packed(const __u64 *words, __u64 want, __u64 lanes, __u8 width,
+				      __u8 fold, __u8 bits)
+{
+	__u64 wants = want * lanes, tops = lanes << (width - 1), below_tops = tops - lanes;
+	__u64 keys = tops - (lanes << bits), found = 0; /* without their top bits */
+
+	for (int i = 0; i < SEGMENT_BUCKET_WORDS; i++) {
+		__u64 rest = words[i] ^ wants;
+		__u64 wanted = ((((rest & keys) + below_tops) | rest) & tops) ^ tops;
+
+		found |= rest & (wanted - (wanted >> (width - 1)));
 	}
-	return found;
+	/* The sum of all lanes is in the last one. */
+	return (found * lanes) >> fold & ((1ULL << bits) - 1);
 }
 
-pure_inline __u32 segment_find_packed6(const struct segment_line *line, __u64 want, __u8 bits)
+pure_inline int segment_packed_goes_on(const __u64 *words)
 {
-	__u64 limit = 1ull << bits, found = 0;
-
-	for (int i = 0; i < SEGMENT_PACKED6; i++) {
-		__u64 rest = line->words[i] ^ want;
-
-		if (rest < limit)
-			found |= rest;
-	}
-	return found;
-}
-
-pure_inline __u32 segment_find_whole4(const struct segment_line *line, __u32 address)
-{
-	__u64 want = (__u64)address << 32, found = 0;
-
-	for (int i = 0; i < SEGMENT_WHOLE4; i++) {
-		__u64 rest = line->words[i] ^ want;
-
-		if (!(rest >> 32))
-			found |= rest;
-	}
-	return found;
+	return words[0] > words[1];
 }
 
 pure_inline __u32 segment_find_whole6(const struct segment_line *line, __u64 high)
@@ -215,17 +216,6 @@ pure_inline __u32 segment_find_whole6_long(const struct segment_line *line, __u6
 		if (line->words[i] == high && line->words[SEGMENT_WHOLE6_LONG + i] == low)
 			found |= line->halves[4 * SEGMENT_WHOLE6_LONG + i];
 	return found;
-}
-
-/* Of lines of packed entries and whole IPv4 ones. */
-pure_inline int segment_words_go_on(const struct segment_line *line)
-{
-	return line->words[0] > line->words[1];
-}
-
-pure_inline int segment_keys_go_on(const struct segment_line *line)
-{
-	return line->halves[SEGMENT_LINE_OVERFLOW];
 }
 
 /* ---- IPv4 prefixes ---- */

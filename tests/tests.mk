@@ -28,6 +28,7 @@ $(BUILD)/tests/prog/%: tests/prog/%.c $(LAB_OBJECTS) $(LIB_OBJECTS)
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests/prog $< $(LAB_OBJECTS) $(LIB_OBJECTS) -o $@ $(LIBS) -lcmocka -lpthread
 
 $(BUILD)/tests/prog/feeder.o: $(BUILD)/tests/prog/feeding.skel.h
+$(BUILD)/tests/prog/looking_test: $(BUILD)/tests/prog/looking.skel.h
 
 # Programs that feed packets to the real one.
 $(BUILD)/tests/%.bpf.o: tests/%.bpf.c

@@ -55,6 +55,7 @@ int main(int argc, char **argv)
 	measure_all(measure, &plans);
 	is_over = report(&plans, argc > 1 ? argv[1] : NULL);
 	eras_print_memory();
+	is_over |= segments_print_publishing();
 	measure_close(measure);
 	plans_release();
 	return is_over;

@@ -19,6 +19,7 @@ struct case_plan {
 	const struct lab *lab; /* NULL: the floor */
 	struct packet_plan packet;
 	uint32_t clients, services, ports; /* that take turns: powers of two; 0 or 1: one */
+	uint32_t client_spread;		   /* how far apart clients are; 0: neighbours */
 	uint32_t verdict;		   /* what the program has to say to each */
 	/* Not NULL: the packets, but one in ten, take this path of the service's. */
 	const struct lab_service *service;
@@ -62,6 +63,8 @@ void eras_release(void);
 /* observe.c: services whose clients are observed. */
 void plans_add_observed(struct plans *plans);
 void observed_release(void);
+/* segments.c: what it takes to make a table of clients. True if that is over budget. */
+bool segments_print_publishing(void);
 
 /* measure.c */
 struct measure;

@@ -94,6 +94,7 @@ static void prepare(struct wrapper *wrapper, const struct case_plan *plan,
 	memcpy(to->words, frame->bytes + 14, sizeof(to->words));
 	to->size = frame->size;
 	to->client_mask = mask_of(plan->clients);
+	to->client_spread = plan->client_spread ? plan->client_spread : 1;
 	to->service_mask = mask_of(plan->services);
 	to->port_mask = mask_of(plan->ports);
 	/* IPv4: the addresses; IPv6: the low half of the client's /64, and the end of the VIP. */

@@ -68,7 +68,8 @@ int wrapper(struct xdp_md *ctx)
 	if (restore(ctx))
 		return XDP_ABORTED;
 	if (bench_case.client_mask &&
-	    add_at(ctx, bench_case.source_offset, scatter(run, bench_case.client_mask)))
+	    add_at(ctx, bench_case.source_offset,
+		   scatter(run, bench_case.client_mask) * bench_case.client_spread))
 		return XDP_ABORTED;
 	if (bench_case.service_mask &&
 	    add_at(ctx, bench_case.destination_offset, scatter(run, bench_case.service_mask)))

@@ -19,6 +19,7 @@ struct bench_case {
 	__u64 words[TEMPLATE_WORDS];
 	__u32 size;	     /* of the frame */
 	__u32 client_mask;   /* of the counter, for the source address; a power of two - 1 */
+	__u32 client_spread; /* how far apart they are, modulo 2^32 */
 	__u32 service_mask;  /* the same, for the destination address */
 	__u32 port_mask;     /* the same, for the source port */
 	__u32 source_offset; /* of the word of each address that changes */

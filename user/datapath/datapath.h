@@ -14,6 +14,7 @@
 
 #include "abi.h"
 #include "policy/policy.h"
+#include "segments.h"
 #include "util/errors.h"
 
 #include <stdbool.h>

@@ -1,38 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Lines of exact clients: cuckoo hashing (Pagh and Rodler, 2001) with as many entries a line as
- * fit, and first lines preferred. An entry whose first line is full goes to its second one; where
- * that is full too, it displaces one, which goes to its other line, and so on. At this load that
- * ends after very few steps, and a handful of lines in a hundred go on to others.
+ * Buckets of exact clients (headers/segments.h). First buckets are preferred. An entry whose first
+ * bucket is full goes to its second one; where that is full too, it displaces one, which goes to
+ * its other bucket, and so on. At these loads that ends after very few steps.
  */
 #include "segment/layout_internal.h"
+
+#include "hash.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Percent of the slots. Keys beyond /64 are rare, and what room for them takes all boxes pay. */
-#define LOAD	       65
-#define LOAD_LONG      85
+/*
+ * Percent of the slots. Less load, more memory to wait for; more load, more second buckets to look
+ * into. Of buckets with few slots more are full by chance.
+ */
+#define LOAD	       80
+#define LOAD_OF_WORDS  75   /* a lane is a word */
 #define DISPLACED_MOST 1000 /* for one entry */
-#define ATTEMPTS       32   /* each with another multiplier, and a line more */
+#define ATTEMPTS       32   /* each with another multiplier, and a bucket more */
+#define LANES_MOST     4    /* of a word */
+#define AHEAD	       12   /* entries for whose lines memory is asked before they are put there */
 
 struct entry {
 	uint64_t high, low; /* the client; of IPv4 its address is high */
 	uint32_t code;	    /* value + 1 */
 };
 
-/* The lines of one family. */
+/* How entries of a family are laid out, and where. */
 struct area {
 	struct segment_line *lines;
-	uint32_t count;
-	unsigned int slots; /* of a line */
-	uint8_t bits, shift;
+	uint32_t count;	    /* buckets */
+	unsigned int slots; /* of a bucket */
+	uint8_t width, bits, shift;
 	bool is_ipv4, is_long;
 	uint64_t multiplier;
-	uint8_t *taken; /* slots of each line */
+	uint8_t *taken; /* slots of each bucket */
 	bool *goes_on;
 };
+
+static bool is_packed(const struct area *area)
+{
+	return area->bits;
+}
 
 static struct segment_place place_of(const struct area *area, const struct entry *entry)
 {
@@ -47,33 +58,59 @@ static struct segment_place place_of(const struct area *area, const struct entry
 	return segment_place(hash, area->count, area->shift);
 }
 
+static struct segment_line *line_of(const struct area *area, uint32_t bucket)
+{
+	return &area->lines[is_packed(area) ? bucket / 2 : bucket];
+}
+
 /* ---- a slot ---- */
 
-static void put(const struct area *area, uint32_t line, unsigned int slot,
+/* The word that a packed slot is in, and where in it. */
+static __u64 *packed_word(const struct area *area, uint32_t bucket, unsigned int slot,
+			  unsigned int *at)
+{
+	unsigned int lanes = SEGMENT_WORD / area->width;
+
+	*at = slot % lanes * area->width;
+	return &line_of(area, bucket)->words[bucket % 2 * SEGMENT_BUCKET_WORDS + slot / lanes];
+}
+
+static uint64_t lane_mask(const struct area *area)
+{
+	return UINT64_MAX >> (SEGMENT_WORD - area->width);
+}
+
+static void put_packed(const struct area *area, uint32_t bucket, unsigned int slot,
+		       const struct entry *entry)
+{
+	struct segment_place place = place_of(area, entry);
+	unsigned int at;
+	__u64 *word = packed_word(area, bucket, slot, &at), lane = entry->code;
+
+	if (area->is_ipv4)
+		lane |= segment_want4(place, area->bits);
+	else
+		lane |= segment_want6(segment_hash6(entry->high, area->multiplier), place,
+				      area->bits);
+	if (place.bucket != bucket)
+		lane |= segment_second_bit(area->width);
+	*word = (*word & ~(lane_mask(area) << at)) | lane << at;
+}
+
+static void put(const struct area *area, uint32_t bucket, unsigned int slot,
 		const struct entry *entry)
 {
-	struct segment_line *to = &area->lines[line];
-	struct segment_place place = place_of(area, entry);
-	bool is_second = place.line != line;
+	struct segment_line *line = line_of(area, bucket);
 
-	if (area->is_ipv4 && area->bits) {
-		to->halves[slot] = segment_want4(place.rest, area->bits) | entry->code |
-				   (is_second ? SEGMENT_SECOND4 : 0);
-	} else if (area->is_ipv4) {
-		to->words[slot] = entry->high << 32 | entry->code;
-	} else if (area->bits) {
-		uint64_t hash = segment_hash6(entry->high, area->multiplier);
-
-		to->words[slot] = segment_want6(hash, place.rest, area->bits) | entry->code |
-				  (is_second ? SEGMENT_SECOND6 : 0);
-	} else if (area->is_long) {
-		to->words[slot] = entry->high;
-		to->words[SEGMENT_WHOLE6_LONG + slot] = entry->low;
-		to->halves[4 * SEGMENT_WHOLE6_LONG + slot] = entry->code;
-	} else {
-		to->words[slot] = entry->high;
-		to->halves[2 * SEGMENT_WHOLE6 + slot] = entry->code;
+	if (is_packed(area)) {
+		put_packed(area, bucket, slot, entry);
+		return;
 	}
+	line->words[slot] = entry->high;
+	if (area->is_long)
+		line->words[SEGMENT_WHOLE6_LONG + slot] = entry->low;
+	line->halves[(area->is_long ? 4 * SEGMENT_WHOLE6_LONG : 2 * SEGMENT_WHOLE6) + slot] =
+		entry->code;
 }
 
 /* Such that the product is 1 (Newton's iteration; the first guess has 3 bits right). */
@@ -87,116 +124,118 @@ static uint64_t inverse(uint64_t odd)
 	return guess;
 }
 
-/* The hash that has this rest in this line. */
-static uint32_t hash_back(const struct area *area, uint32_t line, uint32_t rest, bool is_second)
+/* The hash, or its high half, that has this rest in this bucket. */
+static uint32_t hash_back(const struct area *area, uint32_t bucket, uint32_t rest, bool is_second)
 {
 	uint32_t distance = segment_distance(rest, area->count);
 	uint64_t product;
 
 	if (is_second)
-		line = line >= distance ? line - distance : line + area->count - distance;
-	product = (uint64_t)line << 32 | (uint64_t)rest << area->shift;
+		bucket = bucket >= distance ? bucket - distance : bucket + area->count - distance;
+	product = (uint64_t)bucket << 32 | (uint64_t)rest << area->shift;
 	return (product + area->count - 1) / area->count;
 }
 
-static bool get_packed(const struct area *area, uint32_t line, unsigned int slot,
+static bool get_packed(const struct area *area, uint32_t bucket, unsigned int slot,
 		       struct entry *entry)
 {
-	const struct segment_line *from = &area->lines[line];
-	uint64_t packed = area->is_ipv4 ? from->halves[slot] : from->words[slot];
-	uint64_t second = area->is_ipv4 ? SEGMENT_SECOND4 : SEGMENT_SECOND6;
-	uint32_t code = packed & ((1u << area->bits) - 1);
-	uint32_t rest = (packed & ((1u << SEGMENT_REST_BITS) - 1)) >> area->bits;
-	uint32_t hash = hash_back(area, line, rest, packed & second);
-	uint64_t folded;
+	unsigned int at;
+	__u64 *word = packed_word(area, bucket, slot, &at);
+	uint64_t lane = *word >> at & lane_mask(area);
+	bool is_second = lane & segment_second_bit(area->width);
+	uint64_t key = (lane & ~segment_second_bit(area->width)) >> area->bits, hash;
 
-	*entry = (struct entry){.code = code};
+	*entry = (struct entry){.code = lane & ((1ULL << area->bits) - 1)};
 	if (area->is_ipv4) {
-		folded = (uint32_t)(hash * (uint32_t)inverse(area->multiplier));
-		entry->high = folded ^ folded >> 16;
+		hash = hash_back(area, bucket, key, is_second);
+		hash = (uint32_t)(hash * inverse(area->multiplier));
+		entry->high = hash ^ hash >> 16;
 	} else {
-		folded = (uint64_t)hash << 32 | (uint32_t)(packed >> SEGMENT_REST_BITS);
-		folded *= inverse(area->multiplier);
-		entry->high = folded ^ folded >> 32;
+		hash = (uint64_t)hash_back(area, bucket, key >> 32, is_second) << 32;
+		hash = (hash | (uint32_t)key) * inverse(area->multiplier);
+		entry->high = hash ^ hash >> 32;
 	}
-	return code;
+	return entry->code;
 }
 
 /* False: the slot is free. */
-static bool get(const struct area *area, uint32_t line, unsigned int slot, struct entry *entry)
+static bool get(const struct area *area, uint32_t bucket, unsigned int slot, struct entry *entry)
 {
-	const struct segment_line *from = &area->lines[line];
+	const struct segment_line *line = line_of(area, bucket);
 
-	if (area->bits)
-		return get_packed(area, line, slot, entry);
-	*entry = (struct entry){.high = from->words[slot]};
-	if (area->is_ipv4) {
-		entry->code = entry->high;
-		entry->high >>= 32;
-	} else if (area->is_long) {
-		entry->low = from->words[SEGMENT_WHOLE6_LONG + slot];
-		entry->code = from->halves[4 * SEGMENT_WHOLE6_LONG + slot];
-	} else {
-		entry->code = from->halves[2 * SEGMENT_WHOLE6 + slot];
-	}
+	if (is_packed(area))
+		return get_packed(area, bucket, slot, entry);
+	*entry = (struct entry){
+		.high = line->words[slot],
+		.low = area->is_long ? line->words[SEGMENT_WHOLE6_LONG + slot] : 0,
+		.code = line->halves[(area->is_long ? 4 * SEGMENT_WHOLE6_LONG
+						    : 2 * SEGMENT_WHOLE6) +
+				     slot],
+	};
 	return entry->code;
 }
 
 /* ---- filling ---- */
 
-static bool put_if_room(struct area *area, uint32_t line, const struct entry *entry)
+/* From the last slot on, so that the first one is free until the bucket is full. */
+static bool put_if_room(struct area *area, uint32_t bucket, const struct entry *entry)
 {
-	if (area->taken[line] == area->slots)
+	if (area->taken[bucket] == area->slots)
 		return false;
-	put(area, line, area->slots - ++area->taken[line], entry);
+	put(area, bucket, area->slots - ++area->taken[bucket], entry);
 	return true;
 }
 
-/* Of an entry whose first line is full. False: displacing does not end. */
+/* Of an entry whose first bucket is full. False: displacing does not end. */
 static bool put_elsewhere(struct area *area, struct entry entry)
 {
 	uint32_t step;
 
 	for (step = 0; step < DISPLACED_MOST; step++) {
 		struct segment_place place = place_of(area, &entry);
-		uint32_t second = segment_second_line(place, area->count);
-		uint64_t dice = fmix64(entry.high ^ entry.low ^ step << 8);
-		uint32_t line = dice >> 63 ? second : place.line;
+		uint32_t second = segment_second(place, area->count);
+		uint64_t dice = fmix64(entry.high ^ entry.low ^ (uint64_t)step << 40);
+		uint32_t displacing = dice >> 63 ? second : place.bucket;
 		unsigned int slot = (dice & UINT32_MAX) % area->slots;
 		struct entry displaced;
 
-		if (put_if_room(area, place.line, &entry))
+		if (put_if_room(area, place.bucket, &entry))
 			return true;
-		if (area->taken[second] < area->slots || line == second)
-			area->goes_on[place.line] = true;
+		if (area->taken[second] < area->slots || displacing == second)
+			area->goes_on[place.bucket] = true;
 		if (put_if_room(area, second, &entry))
 			return true;
-		get(area, line, slot, &displaced);
-		put(area, line, slot, &entry);
+		get(area, displacing, slot, &displaced);
+		put(area, displacing, slot, &entry);
 		entry = displaced;
 	}
 	return false;
 }
 
-/* A line of words goes on where its first word is above its second; full ones differ in them. */
-static void mark_lines(const struct area *area)
+/* A packed bucket goes on where its first word is above its second; in a full one they differ. */
+static void mark_buckets(const struct area *area)
 {
 	uint32_t i;
 
 	for (i = 0; i < area->count; i++) {
-		struct segment_line *line = &area->lines[i];
-		uint64_t first = line->words[0];
+		__u64 *words = &area->lines[i / 2].words[i % 2 * SEGMENT_BUCKET_WORDS];
+		uint64_t first = words[0];
 
-		if (!area->bits && !area->is_ipv4) {
-			line->halves[SEGMENT_LINE_OVERFLOW] = area->goes_on[i];
-		} else if (area->goes_on[i] != (first > line->words[1])) {
-			line->words[0] = line->words[1];
-			line->words[1] = first;
+		if (!is_packed(area)) {
+			area->lines[i].halves[SEGMENT_GOES_ON] = area->goes_on[i];
+		} else if (area->goes_on[i] != (first > words[1])) {
+			words[0] = words[1];
+			words[1] = first;
 		}
 	}
 }
 
-/* Entries come from @at, one by one. */
+static uint32_t lines_of(const struct area *area)
+{
+	return is_packed(area) ? (area->count + 1) / 2 : area->count;
+}
+
+/* Entries come from it, one by one. */
 typedef struct entry (*entry_at)(const void *clients, size_t index);
 
 static bool fill(struct area *area, const void *clients, size_t count, entry_at at,
@@ -204,19 +243,23 @@ static bool fill(struct area *area, const void *clients, size_t count, entry_at 
 {
 	size_t i, displaced_count = 0;
 
-	memset(area->lines, 0, area->count * sizeof(*area->lines));
+	memset(area->lines, 0, lines_of(area) * sizeof(*area->lines));
 	memset(area->taken, 0, area->count);
-	memset(area->goes_on, 0, area->count);
+	memset(area->goes_on, 0, area->count * sizeof(*area->goes_on));
 	for (i = 0; i < count; i++) {
-		struct entry entry = at(clients, i);
+		struct entry entry = at(clients, i), ahead;
 
-		if (!put_if_room(area, place_of(area, &entry).line, &entry))
+		if (i + AHEAD < count) {
+			ahead = at(clients, i + AHEAD);
+			__builtin_prefetch(line_of(area, place_of(area, &ahead).bucket), 1);
+		}
+		if (!put_if_room(area, place_of(area, &entry).bucket, &entry))
 			displaced[displaced_count++] = i;
 	}
 	for (i = 0; i < displaced_count; i++)
 		if (!put_elsewhere(area, at(clients, displaced[i])))
 			return false;
-	mark_lines(area);
+	mark_buckets(area);
 	return true;
 }
 
@@ -225,37 +268,50 @@ static uint8_t logarithm(uint32_t number)
 	return 31 - __builtin_clz(number);
 }
 
-static uint32_t lines_for(uint64_t clients, unsigned int slots, unsigned int load)
+static uint64_t buckets_for(uint64_t clients, unsigned int slots, unsigned int load)
 {
 	return clients * 100 / (slots * load) + 2;
 }
 
+/* Of the format that takes the most. */
 uint64_t clients_lines_max(uint64_t clients)
 {
-	return clients * 100 / (SEGMENT_WHOLE6_LONG * LOAD_LONG) + 2 * (2 + ATTEMPTS);
+	return clients * 100 / (SEGMENT_WHOLE6_LONG * LOAD) + 2 * (2 + ATTEMPTS);
 }
 
-/* The fewest lines: packed where values leave room in an entry, which takes some lines at least. */
+/* As many lanes a word as leave room for the rest of a hash: it is the shorter, the more buckets
+ * there are; a few more than the clients need are no loss where there are few clients. */
+static void try_lanes(struct area *area, size_t clients, uint8_t bits, unsigned int lanes)
+{
+	unsigned int slots = SEGMENT_BUCKET_WORDS * lanes, width = SEGMENT_WORD / lanes;
+	uint64_t count = buckets_for(clients, slots, lanes == 1 ? LOAD_OF_WORDS : LOAD);
+	unsigned int hash_bits = area->is_ipv4 ? 32 : 64, logarithm_least;
+
+	logarithm_least = hash_bits + bits + 1 > width ? hash_bits + bits + 1 - width : 0;
+	if (logarithm_least > 31)
+		return;
+	if (count < 1ULL << logarithm_least)
+		count = 1ULL << logarithm_least;
+	if (area->count && (count + 1) / 2 >= lines_of(area))
+		return;
+	area->count = count;
+	area->slots = slots;
+	area->width = width;
+	area->bits = bits;
+}
+
+/* The fewest lines. */
 static void choose_format(struct area *area, size_t clients, uint32_t values_count)
 {
-	unsigned int packed = area->is_ipv4 ? SEGMENT_PACKED4 : SEGMENT_PACKED6;
 	uint8_t bits = logarithm(values_count) + 1;
-	uint32_t least;
+	unsigned int lanes;
 
-	area->slots = area->is_ipv4   ? SEGMENT_WHOLE4
-		      : area->is_long ? SEGMENT_WHOLE6_LONG
-				      : SEGMENT_WHOLE6;
-	area->count = lines_for(clients, area->slots, area->is_long ? LOAD_LONG : LOAD);
-	if (area->is_long || bits > SEGMENT_REST_BITS - 2)
-		return;
-	least = lines_for(clients, packed, LOAD);
-	if (least < 2u << bits)
-		least = 2u << bits;
-	if (least > area->count)
-		return;
-	area->slots = packed;
-	area->count = least;
-	area->bits = bits;
+	if (!area->is_ipv4) {
+		area->slots = area->is_long ? SEGMENT_WHOLE6_LONG : SEGMENT_WHOLE6;
+		area->count = buckets_for(clients, area->slots, LOAD);
+	}
+	for (lanes = area->is_ipv4 ? LANES_MOST : 1; lanes && !area->is_long; lanes--)
+		try_lanes(area, clients, bits, lanes);
 }
 
 static int build(struct area *area, const void *clients, size_t count, entry_at at,
@@ -276,7 +332,7 @@ static int build(struct area *area, const void *clients, size_t count, entry_at 
 		area->multiplier = area->is_ipv4 ? (multiplier >> 32 | 1) : multiplier;
 		area->shift = logarithm(area->count);
 		if (fill(area, clients, count, at, displaced)) {
-			lines->count += area->count;
+			lines->count += lines_of(area);
 			error = 0;
 			break;
 		}
@@ -300,15 +356,21 @@ static struct entry entry4_at(const void *clients, size_t index)
 int clients4_build(const struct part4 *part, struct segment_table *table, struct lines *lines)
 {
 	struct area area = {.is_ipv4 = true};
+	unsigned int at;
 	int error;
 
 	if (!part->clients_count)
 		return 0;
 	choose_format(&area, part->clients_count, table->values_count);
 	error = build(&area, part->clients, part->clients_count, entry4_at, lines);
+	table->clients4_buckets = area.count;
+	table->clients4_width = area.width;
 	table->clients4_bits = area.bits;
 	table->clients4_shift = area.shift;
-	table->clients4_lines = area.count;
+	for (at = 0; at + area.width <= SEGMENT_WORD; at += area.width) {
+		table->clients4_lanes |= 1ULL << at;
+		table->clients4_fold = at;
+	}
 	table->multiplier4 = area.multiplier;
 	return error;
 }
@@ -330,9 +392,9 @@ int clients6_build(const struct part6 *part, struct segment_table *table, struct
 	table->clients6 = lines->count;
 	choose_format(&area, part->clients_count, table->values_count);
 	error = build(&area, part->clients, part->clients_count, entry6_at, lines);
+	table->clients6_buckets = area.count;
 	table->clients6_bits = area.bits;
 	table->clients6_shift = area.shift;
-	table->clients6_lines = area.count;
 	table->multiplier6 = area.multiplier;
 	return error;
 }
@@ -344,7 +406,8 @@ static struct area area_of(const struct segment_table *table, const struct segme
 {
 	struct area area = {
 		.lines = (struct segment_line *)lines + (is_ipv4 ? 0 : table->clients6),
-		.count = is_ipv4 ? table->clients4_lines : table->clients6_lines,
+		.count = is_ipv4 ? table->clients4_buckets : table->clients6_buckets,
+		.width = is_ipv4 ? table->clients4_width : SEGMENT_WORD,
 		.bits = is_ipv4 ? table->clients4_bits : table->clients6_bits,
 		.shift = is_ipv4 ? table->clients4_shift : table->clients6_shift,
 		.multiplier = is_ipv4 ? table->multiplier4 : table->multiplier6,
@@ -352,12 +415,10 @@ static struct area area_of(const struct segment_table *table, const struct segme
 		.is_long = !is_ipv4 && table->prefix6 > 64,
 	};
 
-	if (area.bits)
-		area.slots = is_ipv4 ? SEGMENT_PACKED4 : SEGMENT_PACKED6;
+	if (is_packed(&area))
+		area.slots = SEGMENT_BUCKET_WORDS * (SEGMENT_WORD / area.width);
 	else
-		area.slots = is_ipv4	    ? SEGMENT_WHOLE4
-			     : area.is_long ? SEGMENT_WHOLE6_LONG
-					    : SEGMENT_WHOLE6;
+		area.slots = area.is_long ? SEGMENT_WHOLE6_LONG : SEGMENT_WHOLE6;
 	return area;
 }
 
@@ -368,15 +429,15 @@ int clients_walk(const struct segment_table *table, const struct segment_line *l
 	struct span *clients = malloc(((size_t)area.count * area.slots + 1) * sizeof(*clients));
 	struct entry entry;
 	unsigned int slot;
-	uint32_t line;
+	uint32_t bucket;
 
 	*out = clients;
 	*count = 0;
 	if (!clients)
 		return -ENOMEM;
-	for (line = 0; line < area.count; line++)
+	for (bucket = 0; bucket < area.count; bucket++)
 		for (slot = 0; slot < area.slots; slot++)
-			if (get(&area, line, slot, &entry))
+			if (get(&area, bucket, slot, &entry))
 				clients[(*count)++] = (struct span){
 					.high = is_ipv4 ? 0 : entry.high,
 					.low = is_ipv4 ? IPV4_MAPPED | entry.high : entry.low,

@@ -306,9 +306,10 @@ static int64_t number_tuple(struct tuples *tuples, const uint64_t *tuple, uint64
 
 	for (; tuples->slots[slot]; slot = (slot + 1) & tuples->slots_mask) {
 		uint32_t number = tuples->slots[slot] - 1;
+		const uint64_t *words = tuples->words + number * tuples->width;
 
-		if (tuples->hashes[number] == hash &&
-		    !memcmp(tuples->words + number * tuples->width, tuple, size))
+		if (tuples->hashes[number] == hash && words[0] == tuple[0] &&
+		    (tuples->width == 1 || !memcmp(words, tuple, size)))
 			return number;
 	}
 	if (tuples->count == tuples->room && grow_tuples(tuples))
