@@ -215,15 +215,26 @@ class Import(CatalogueTest):
 
 
 class Later(CatalogueTest):
-    """What a later import does to what an earlier one stored."""
+    """What a later import does to what an earlier one stored: a file of about as many clients."""
+
+    OTHERS = 0  # clients besides
 
     def setUp(self):
         super().setUp()
+        self.load("client\n" + "".join(f"10.9.0.{i}\n" for i in range(self.OTHERS)))
         self.load("client,plan,age\n192.0.2.1,gold,30\n192.0.2.2,trial,40\n192.0.2.3,free,50\n")
+
+    def clients(self, *flags):
+        """The others keep nothing but their place."""
+        clients = super().clients(*flags)
+        others = [client for client in clients if client.startswith("10.9.")]
+        for client in others:
+            self.assertEqual({None}, set(clients.pop(client).values()))
+        return clients
 
     def test_it_updates_the_attributes_it_names_of_the_clients_it_names(self):
         result = self.load("client,plan\n192.0.2.2,gold\n192.0.2.3,free\n192.0.2.4,trial\n")
-        self.assertEqual((3, 1, 1, 1, 0, 4),
+        self.assertEqual((3, 1, 1, 1, 0, 4 + self.OTHERS),
                          tuple(result[name] for name in ("rows", "added", "updated", "unchanged",
                                                          "removed", "clients")))
         self.assertEqual({"192.0.2.1": {"plan": "gold", "age": 30},
@@ -239,7 +250,7 @@ class Later(CatalogueTest):
     def test_replace_makes_the_file_the_whole_catalogue(self):
         result = self.load("client,age,city\n192.0.2.2,40,Bern\n192.0.2.3,51,\n192.0.2.9,60,\n",
                            "--replace")
-        self.assertEqual((1, 2, 0, 1, 3),
+        self.assertEqual((1, 2, 0, 1 + self.OTHERS, 3),
                          tuple(result[name] for name in ("added", "updated", "unchanged",
                                                          "removed", "clients")))
         self.assertEqual({"192.0.2.2": {"age": 40, "city": "Bern"},
@@ -249,7 +260,7 @@ class Later(CatalogueTest):
     def test_replacing_by_the_same_changes_nothing(self):
         result = self.load("client,plan,age\n192.0.2.3,free,50\n192.0.2.2,trial,40\n"
                            "192.0.2.1,gold,30\n", "--replace")
-        self.assertEqual((0, 0, 3, 0), tuple(result[name] for name in ("added", "updated",
+        self.assertEqual((0, 0, 3, self.OTHERS), tuple(result[name] for name in ("added", "updated",
                                                                        "unchanged", "removed")))
         result = self.load("client,age,new\n192.0.2.1,30,\n192.0.2.2,40,\n192.0.2.3,50,1\n",
                            "--replace")
@@ -293,6 +304,111 @@ class Later(CatalogueTest):
         self.assertEqual("TEXT", result["columns"][0]["type"])
         self.assertEqual({"text"}, {row["t"] for row in self.sql(
             "SELECT typeof(third) AS t FROM clients WHERE third IS NOT NULL")})
+
+
+class LaterOfFew(Later):
+    """The same for a file of few of the catalogue's clients, which are changed in place."""
+
+    OTHERS = 50
+
+
+class Sequences(CatalogueTest):
+    """Any imports, one after the other, against a model of what they mean."""
+
+    IMPORTS = 60
+    TYPES = ["INTEGER", "REAL", "TEXT"]
+
+    @staticmethod
+    def converted(value, kind):
+        """A stored value as one of a wider type; none is ever made narrower."""
+        if value is None or kind == "INTEGER" or isinstance(value, str):
+            return value
+        return float(value) if kind == "REAL" else str(value)
+
+    @staticmethod
+    def read(text, kind):
+        if not text:
+            return None
+        return {"INTEGER": int, "REAL": float, "TEXT": str}[kind](text)
+
+    def kind_of(self, values):
+        kinds = [self.TYPES[(int, float, str).index(type(value))] for value in values
+                 if value is not None]
+        return max(kinds, key=self.TYPES.index, default=None)
+
+    def cell(self, kind):
+        if self.draw.random() < .2:
+            return ""
+        if kind == "TEXT" and self.draw.random() < .5:
+            return "t%d" % self.draw.randrange(3)
+        if kind == "REAL" and self.draw.random() < .5:
+            return "%d.5" % self.draw.randrange(3)
+        return str(self.draw.randrange(3))
+
+    def kind_of_cells(self, cells):
+        """Of a file's column: the cells are drawn so that this tells."""
+        cells = [cell for cell in cells if cell]
+        if any(cell.startswith("t") for cell in cells):
+            return "TEXT"
+        return "REAL" if any("." in cell for cell in cells) else "INTEGER" if cells else None
+
+    def expect(self, rows, columns, replace):
+        """Changes the model as the file must change the catalogue; added, updated, removed."""
+        before = {client: dict(row) for client, row in self.model.items()}
+        if replace:
+            self.model = {}
+        for position, column in enumerate(columns):
+            kinds = [self.kind_of_cells([cells[position] for cells in rows.values()])]
+            if not replace:
+                kinds.append(self.kind_of(row.get(column) for row in self.model.values()))
+            kind = max(filter(None, kinds), key=self.TYPES.index, default=None)
+            for old in (before, self.model):
+                for row in old.values():
+                    if column in row and kind:
+                        row[column] = self.converted(row[column], kind)
+            for client, cells in rows.items():
+                self.model.setdefault(client, {})[column] = self.read(cells[position], kind)
+        for client in rows:
+            self.model.setdefault(client, {})
+
+        def facts(row):
+            return {(column, type(value), value) for column, value in row.items()
+                    if value is not None}
+
+        return (len(set(rows) - set(before)),
+                sum(facts(before[client]) != facts(self.model[client])
+                    for client in rows if client in before),
+                len(set(before) - set(self.model)))
+
+    def test_any_sequence_of_imports_is_what_its_files_mean(self):
+        seed = int(os.environ.get("XDP_CANARY_SEED") or time.time_ns())
+        print(f"XDP_CANARY_SEED={seed}")
+        self.draw = random.Random(seed)
+        self.model = {}
+        clients = [f"192.0.2.{i}" for i in range(60)]
+        for number in range(self.IMPORTS):
+            chosen = self.draw.sample(clients, self.draw.choice([1, 3, 10, 40, 60]))
+            columns = self.draw.sample("abcd", self.draw.randrange(5))
+            kinds = [self.draw.choice(self.TYPES[:1 + number % 3]) for _ in columns]
+            rows = {client: [self.cell(kind) for kind in kinds] for client in chosen}
+            replace = self.draw.random() < .15
+            counts = self.expect(rows, columns, replace)
+            text = ",".join(["client", *columns]) + "\n" + "".join(
+                ",".join([client, *cells]) + "\n" for client, cells in rows.items())
+            result = self.load(text, *["--replace"] * replace)
+            with self.subTest(number=number, text=text, replace=replace):
+                self.assertEqual(counts, (result["added"], result["updated"], result["removed"]))
+                self.assertEqual(len(self.model), result["clients"])
+                stored = self.succeeds(self.box("-j", "client", "list")).json["clients"]
+                self.assertEqual(
+                    {client: {column: value for column, value in row.items()
+                              if value is not None} for client, row in self.model.items()},
+                    {row["client"]: {column: value for column, value in row["attributes"].items()
+                                     if value is not None} for row in stored})
+                for column in "abcd":
+                    values = [row["attributes"].get(column) for row in stored]
+                    self.assertEqual(1, len({type(value) for value in values
+                                             if value is not None} or {int}), column)
 
 
 class Bad(CatalogueTest):

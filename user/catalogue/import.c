@@ -388,7 +388,7 @@ int import_store(struct import *import, struct store *store, bool replace,
 {
 	struct attribute_writer *writer = NULL;
 	int error = attributes_begin(store, import->sheet.attributes, import->sheet.columns,
-				     replace, &writer, errors);
+				     import->sheet.count, replace, &writer, errors);
 	int end_error;
 
 	if (!error)

@@ -41,12 +41,13 @@ struct attribute_counts {
 struct attribute_writer;
 
 /*
- * Begins to write rows of these columns, which are added where they are new; their types become
- * those that the columns have with them. @replace: rows and columns that were there go.
+ * Begins to write @rows rows of these columns, which are added where they are new; their types
+ * become those that the columns have with them. @replace: rows and columns that were there go. The
+ * attributes must stay until attributes_end().
  */
-int attributes_begin(struct store *store, struct attribute *attributes, size_t count, bool replace,
-		     struct attribute_writer **out, struct errors *errors);
-/* A client once; in the order of their keys is fastest. Values in the order of the columns. */
+int attributes_begin(struct store *store, struct attribute *attributes, size_t count, uint64_t rows,
+		     bool replace, struct attribute_writer **out, struct errors *errors);
+/* Each client once, in their order. Values in the order of the columns. */
 int attributes_write(struct attribute_writer *writer, const struct member *client,
 		     const struct attribute_value *values, struct errors *errors);
 /* Frees the writer, also after an error of attributes_write(), when @counts may be NULL. */
