@@ -12,9 +12,10 @@
  * key): whoever can choose an address can choose a cohort. The parts of the hash space that a tool
  * makes of its shares are in user/policy/split.h.
  *
- * nginx on a dual-stack socket ([::] with ipv6only=off) takes IPv4 clients for the 16 bytes
- * ::ffff:a.b.c.d, and realip and the PROXY protocol give it another address than the packet has:
- * such a split is not this one.
+ * Splits that are not these, though they look alike: nginx and HAProxy on a dual-stack socket take
+ * an IPv4 client for the 16 bytes ::ffff:a.b.c.d (HAProxy's src,ipmask(32,128),crc32 for its 4);
+ * realip and the PROXY protocol give nginx another address than the packet has; and nft without
+ * `seed` draws one at random, which nobody else knows.
  */
 #ifndef XDP_CANARY_SPLIT_HASH_H
 #define XDP_CANARY_SPLIT_HASH_H
@@ -120,7 +121,10 @@ pure_inline __u32 jhash_final(struct jhash_state *s)
 	return (s->c ^ s->b) - rotate_left32(s->b, 24);
 }
 
-/* @count 1 or 4, for then one word is left after those that are taken by three. */
+/*
+ * @count 1 or 4, for then one word is left after those that are taken by three. jhash() reads words
+ * as the machine has them: on a big-endian one nft has other hashes of IPv6.
+ */
 pure_inline __u32 jhash(const __u32 *words, int count, __u32 seed)
 {
 	__u32 initial = JHASH_INITIAL + 4 * count + seed;

@@ -11,7 +11,7 @@
  *
  * A cohort at 0% has no part, as nginx refuses one of 0%: so the last one is the last that has a
  * share, and 0% and 100% are exact. The control's share is what the canaries leave, wherever it
- * stands.
+ * stands. (nginx before 1.31.2, told all parts and no `*`, leaves its very last hashes to nobody.)
  *
  * Where a share changes, all parts between its cohort and the control shift: promises 3 and 4 hold
  * of the canaries that stand next to the control alone (but for one hash of 2^32 of nginx's, whose
