@@ -17,7 +17,7 @@ from cli_box import BoxTest, Box, config, service, why_not  # noqa: E402
 from splits import Split, decide  # noqa: E402
 
 SEED = int(os.environ.get("XDP_CANARY_SEED", random.SystemRandom().randrange(1 << 32)))
-CLIENTS = 2000  # of each family, besides neighbours
+CLIENTS = 1500  # of each family, besides neighbours
 
 FIRST, LAST = ("canary", "stable"), ("stable", "canary")
 MIDDLE, THREE = ("canary", "stable", "b"), ("stable", "canary", "b")
