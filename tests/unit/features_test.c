@@ -106,6 +106,9 @@ static void a_packet_that_a_window_s_end_cut_in_two_was_at_its_edge(void **state
 	features = features_of(&late, &window);
 	assert_true(features.first_seen_age_seconds == 0);
 	assert_true(features.last_seen_age_seconds == 0);
+	late.first = window.from - 500; /* of the window before */
+	features = features_of(&late, &window);
+	assert_true(features.first_seen_age_seconds == 2 * 86400);
 	window.to = window.from; /* nothing is divided by nothing */
 	assert_true(isfinite(features_of(&early, &window).flows_per_day));
 }

@@ -116,11 +116,15 @@ struct client_features features_of(const struct observed_client *client,
 {
 	uint64_t flows = client->flows_seconds >> OBSERVED_FLOWS_SHIFT;
 	uint64_t active = client->flows_seconds & OBSERVED_SECONDS_MASK;
-	/* A packet that the end of a window cut in two: it was at the beginning of this one. */
-	uint32_t first = client->last ? client->first : window->from;
-	uint32_t last = client->last ? client->last : window->from;
+	uint32_t first = client->first, last = client->last;
 	double length = larger(seconds_between(window->from, window->to), 1);
 
+	/* Of a packet that the end of the window before cut in two, either may not be written: it
+	 * was at the beginning of this one. */
+	if (!last)
+		last = window->from;
+	if (!client->last || first < window->from)
+		first = window->from;
 	return (struct client_features){
 		.client = member_of_client(client, window),
 		.packets = client->packets,
