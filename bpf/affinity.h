@@ -27,13 +27,13 @@ static __always_inline int is_cut(const struct held_flow *p, const struct view *
 {
 	struct view_rule *rule;
 
-	if (p->killed || generation < noted_cut(p->notes))
+	if (p->killed)
 		return 1;
 	/* To the canary that a client is pinned to, only what cuts all takes it from there. */
 	if ((p->decision == REASON_OVERRIDE && cohort == p->chosen_cohort) || cohort > CANARIES_MAX)
 		return generation < view->pins_cut;
-	/* Of a client that is held out now, too, the rule of its class. */
-	rule = lookup(rules, view->rules + (view->flags & VIEW_SEGMENTS ? noted_rule(p->notes)
+	/* Of a client that is held out now, too, those of its class. */
+	rule = lookup(rules, view->rules + (view->flags & VIEW_SEGMENTS ? noted_cuts(p->notes)
 									: view->default_rule));
 	return rule && rule_cuts(rule, cohort, p->hash, generation);
 }

@@ -20,7 +20,7 @@ static __always_inline void note_class(struct packet *p, __u32 class)
 	p->notes &= ~NOTE_CLASS_MASK;
 	p->notes |= (__u64)class_rule(of_class) << NOTE_RULE_SHIFT |
 		    (__u64)class_origin(of_class) << NOTE_ORIGIN_SHIFT |
-		    (__u64)class_cut(of_class) << NOTE_CUT_SHIFT;
+		    (__u64)class_cuts(of_class) << NOTE_CUTS_SHIFT;
 	if (of_class & CLASS_CHANGED)
 		p->notes |= DISPUTED;
 }

@@ -96,10 +96,10 @@ enum note {
 #define NOTE_PIN_SHIFT	 16 /* then, 8 bits: cohort that the client was pinned to, or PIN_NONE */
 #define NOTE_NAMED_SHIFT 24 /* then the number of the backend that the connection id names */
 /* Of services with segments: the rule that decides on the client's class, the line of the one that
- * did when the era began, and the generation before which its entries on canaries are cut. */
+ * did when the era began, and the line whose cuts took from it. */
 #define NOTE_RULE_SHIFT	  40
 #define NOTE_ORIGIN_SHIFT 48
-#define NOTE_CUT_SHIFT	  56
+#define NOTE_CUTS_SHIFT	  56
 #define NOTE_CLASS_MASK	  (~0ULL << NOTE_RULE_SHIFT)
 #define NOTES_NONE	  ((__u64)PIN_NONE << NOTE_PIN_SHIFT | (__u64)BACKEND_NONE << NOTE_NAMED_SHIFT)
 
@@ -123,9 +123,9 @@ static __always_inline __u8 noted_origin(__u64 notes)
 	return notes >> NOTE_ORIGIN_SHIFT;
 }
 
-static __always_inline __u8 noted_cut(__u64 notes)
+static __always_inline __u8 noted_cuts(__u64 notes)
 {
-	return notes >> NOTE_CUT_SHIFT;
+	return notes >> NOTE_CUTS_SHIFT;
 }
 
 struct packet {

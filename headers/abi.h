@@ -146,7 +146,7 @@ struct view {
 	__u16 origin_flags; /* VIEW_KEY_FLAGS */
 	__u8 origin_lanes[COHORTS_MAX];
 	__u8 origin_cohorts;
-	__u8 rules_gone; /* lines behind the current rules that are the origin of some clients */
+	__u8 lines_behind; /* of map `rules`, from rules + RULES_MAX on */
 	struct payload_key origin_payload;
 	__u32 padding2;
 	__u64 content; /* of what was compiled: tells the store's epoch from another's */
@@ -211,8 +211,9 @@ BUILD_CHECK(sizeof(struct view_rule) == 2 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view_rule, origin) == CACHE_LINE);
 
 /*
- * The first lines of a view's rules are the current ones, in their order; those after them are
- * rules that are gone: in the era they are still the origin of some clients.
+ * The first lines of a view's rules are the current ones, in their order. In an era others lie
+ * behind them, from RULES_MAX on: rules that are gone, which are still the origin of some clients;
+ * and cuts of clients who were another rule's when they were cut, or when theirs was.
  */
 #define VIEW_RULES (2 * RULES_MAX)
 
@@ -222,14 +223,13 @@ BUILD_CHECK(__builtin_offsetof(struct view_rule, origin) == CACHE_LINE);
  * A client's value in the segment table (segments.h) is `group | class`: table.class_bits of class,
  * the group above. What a service makes of a class is one u32: the rule that decides on its
  * clients, the line of the rule that did when the era began, whether any epoch of the era said
- * otherwise, and the generation before which their entries on canaries are cut, because another
- * rule that was cut decided on them then. Class 0: clients that the table does not have.
+ * otherwise, and the line whose cuts took them. Class 0: clients that the table does not have.
  */
 #define CLASS_RULE_MASK	   0xffu
 #define CLASS_ORIGIN_SHIFT 8
 #define CLASS_ORIGIN_MASK  0x7fu
 #define CLASS_CHANGED	   (1u << 15)
-#define CLASS_CUT_SHIFT	   16
+#define CLASS_CUTS_SHIFT   16
 #define CLASS_LINE_CLASSES 16
 
 struct class_line {
@@ -246,9 +246,15 @@ pure_inline __u8 class_origin(__u32 class)
 	return class >> CLASS_ORIGIN_SHIFT & CLASS_ORIGIN_MASK;
 }
 
-pure_inline __u8 class_cut(__u32 class)
+pure_inline __u8 class_cuts(__u32 class)
 {
-	return class >> CLASS_CUT_SHIFT;
+	return class >> CLASS_CUTS_SHIFT;
+}
+
+/* Of clients who were always the rule's. */
+pure_inline __u32 class_of_rule(__u8 rule)
+{
+	return rule | (__u32)rule << CLASS_ORIGIN_SHIFT | (__u32)rule << CLASS_CUTS_SHIFT;
 }
 
 /* Tokens that all clients of a group share; 0: each has its own. Group 0: no group. */

@@ -238,7 +238,7 @@ static bool remembers(const struct view_image *image)
 {
 	size_t i;
 
-	if (image->view.rules_gone)
+	if (image->view.lines_behind)
 		return true;
 	for (i = 0; i < image->backends_count; i++)
 		if (image->backends[i].flags & BACKEND_GONE)

@@ -412,11 +412,8 @@ int compile_classes(const struct client_classes *classes, struct view_image *out
 		out->classes = calloc(classes->classes_count, sizeof(*out->classes));
 		if (!out->classes)
 			return -ENOMEM;
-		for (i = 0; i < classes->classes_count; i++) {
-			uint32_t rule = first_rule(out, classes->members[i]);
-
-			out->classes[i] = rule | rule << CLASS_ORIGIN_SHIFT;
-		}
+		for (i = 0; i < classes->classes_count; i++)
+			out->classes[i] = class_of_rule(first_rule(out, classes->members[i]));
 		out->view.classes_count = classes->classes_count;
 		out->view.flags |= VIEW_SEGMENTS;
 	}

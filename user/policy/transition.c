@@ -52,7 +52,7 @@ const struct view_rule *shown_rule(const struct fold *fold, const struct view_ru
 	for (i = 0; i <= view->default_rule; i++)
 		if (is_same_rule(&rules[i], rule))
 			return &rules[i];
-	for (i = RULES_MAX; i < RULES_MAX + view->rules_gone; i++)
+	for (i = RULES_MAX; i < RULES_MAX + view->lines_behind; i++)
 		if (is_same_rule(&rules[i], rule))
 			return &rules[i];
 	return NULL;
@@ -469,7 +469,7 @@ static int fold_rings(const struct fold *fold)
 /* ---- rules ---- */
 
 /* Where numbers began anew an old cut has entries no more, but origins. */
-uint8_t spared(const struct view *view, uint8_t cut)
+static uint8_t spared(const struct view *view, uint8_t cut)
 {
 	uint8_t now = era_generation(view->era, view->era_first);
 
@@ -570,25 +570,34 @@ static struct span disputed_span(const struct fold *fold, const struct view_rule
 	return disputed;
 }
 
-/* Of a rule that the shown view has not, all clients were another rule's: their classes say so. */
-static void fold_rule(const struct fold *fold, struct view_rule *rule, uint8_t cuts,
-		      uint8_t generation)
+void fold_cuts(const struct fold *fold, struct view_rule *line, const struct view_rule *before,
+	       size_t rule)
 {
-	const struct view_rule *shown = shown_rule(fold, rule);
+	const struct view_rule *now = &fold->image->rules[rule];
 	bool rehashed = hashes_differ(fold->shown->view, &fold->image->view);
 	int canary;
 
 	for (canary = 0; canary < CANARIES_MAX; canary++) {
-		if (shown)
-			set_span(rule, &rule->disputed[canary], RULE_DISPUTED, canary,
-				 disputed_span(fold, rule, shown, canary));
-		if (shown && fold->open)
-			carry_cuts(fold, rule, shown, canary, rehashed);
+		if (before && fold->open)
+			carry_cuts(fold, line, before, canary, rehashed);
 		if (fold->plan->cut_all)
-			add_cut(rule, canary, (struct span){0, 0}, generation);
-		else if (cuts & 1 << (canary + 1))
-			add_cut(rule, canary, current_span(rule, canary), generation);
+			add_cut(line, canary, (struct span){0, 0}, fold->generation);
+		else if (fold->plan->cuts[rule] & 1 << (canary + 1))
+			add_cut(line, canary, current_span(now, canary), fold->generation);
 	}
+}
+
+/* Of a rule that the shown view has not, all clients were another rule's: their classes say so. */
+static void fold_rule(const struct fold *fold, size_t index)
+{
+	struct view_rule *rule = &fold->image->rules[index];
+	const struct view_rule *shown = shown_rule(fold, rule);
+	int canary;
+
+	for (canary = 0; shown && canary < CANARIES_MAX; canary++)
+		set_span(rule, &rule->disputed[canary], RULE_DISPUTED, canary,
+			 disputed_span(fold, rule, shown, canary));
+	fold_cuts(fold, rule, shown, index);
 	if (shown)
 		set_origin(fold, rule, shown);
 }
@@ -624,10 +633,12 @@ static uint8_t last_cut(const struct fold *fold, int canary)
 	uint8_t last = 0;
 	int i;
 
-	for (i = 0; i <= view->default_rule; i++) {
+	for (i = 0; i < RULES_MAX + view->lines_behind; i++) {
 		const struct view_rule *rule = &fold->shown->rules[i];
 		bool has_kept = rule->live & RULE_KEPT << canary;
 
+		if (i > view->default_rule && i < RULES_MAX)
+			continue;
 		if (has_kept && rule->kept[canary].last == UINT32_MAX)
 			continue; /* it took nobody */
 		last = latest(last, rule->cuts[canary]);
@@ -821,7 +832,6 @@ static int fold_all(struct fold *fold, bool changed)
 {
 	const struct transition_plan *plan = fold->plan;
 	struct view *view = &fold->image->view;
-	uint8_t generation = 0;
 	size_t i;
 	int error;
 
@@ -833,13 +843,13 @@ static int fold_all(struct fold *fold, bool changed)
 	if (fold->pending)
 		keep_pending(fold);
 	if (has_cuts(plan))
-		generation = next_generation(view);
+		fold->generation = next_generation(view);
 	if (era_generation(view->era, view->pins_first) >= ERA_GENERATIONS) {
 		/* A table of its own, too, before numbers come around that old entries have. */
 		view->pins_first = view->era_first;
 		view->transition_lines = 0;
 	}
-	view->pins_cut = plan->cut_all ? generation : spared(view, view->pins_cut);
+	view->pins_cut = plan->cut_all ? fold->generation : spared(view, view->pins_cut);
 	if (changed) {
 		view->era_ends =
 			latest(view->era_ends, plan->now + jiffies_of_ms(plan->drain_ms, plan->hz));
@@ -848,7 +858,7 @@ static int fold_all(struct fold *fold, bool changed)
 	}
 	mark_disputes(fold);
 	for (i = 0; i < fold->image->rules_count; i++)
-		fold_rule(fold, &fold->image->rules[i], plan->cuts[i], generation);
+		fold_rule(fold, i);
 	error = fold_classes(fold);
 	if (!error)
 		error = fold_backends(fold);

@@ -4,21 +4,24 @@
  * (control/segments.c sees to that), so what was decided on its clients is known: by which rule,
  * now and when the era began. Where the rule is another, everything about them may be: they are
  * marked as changed. A rule that left the file while it is the origin of some clients keeps a line
- * behind the current ones, at most RULES_MAX, for no more there were when the era began.
+ * behind the current ones: less than RULES_MAX, for the default rule never leaves, and no more
+ * there were when the era began. What is left of the lines behind is for cuts of clients that have
+ * another history of them than their rule's line.
  */
 #include "policy/transition_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static uint32_t shown_class(const struct fold *fold, uint32_t class)
 {
 	const struct view *view = fold->shown->view;
-	uint32_t of_all = view->default_rule | (uint32_t)view->default_rule << CLASS_ORIGIN_SHIFT;
 	uint32_t before =
 		fold->classes->shown_classes ? fold->classes->shown_classes[class] : class;
 
-	return before < view->classes_count ? fold->shown->classes[before] : of_all;
+	return before < view->classes_count ? fold->shown->classes[before]
+					    : class_of_rule(view->default_rule);
 }
 
 static struct group_entry shown_group(const struct fold *fold, uint32_t group)
@@ -70,7 +73,7 @@ static int line_of(const struct fold *fold, const struct view_rule *shown)
 	for (i = 0; i < image->rules_count; i++)
 		if (shown_rule(fold, &image->rules[i]) == shown)
 			return i;
-	for (i = RULES_MAX; i < RULES_MAX + (uint32_t)image->view.rules_gone; i++)
+	for (i = RULES_MAX; i < RULES_MAX + (uint32_t)image->view.lines_behind; i++)
 		if (image->rules[i].counters == shown->counters)
 			return i;
 	if (i == VIEW_RULES)
@@ -82,26 +85,78 @@ static int line_of(const struct fold *fold, const struct view_rule *shown)
 		.segment = shown->segment,
 	};
 	set_origin(fold, gone, shown);
-	image->view.rules_gone++;
+	image->view.lines_behind++;
 	return i;
 }
 
-/* ---- classes ---- */
+/* ---- cuts ---- */
 
-/* What a cut took from the clients while another rule decided on them stays taken. */
-static uint8_t cut_of(const struct fold *fold, uint32_t shown, const struct view_rule *before,
-		      bool is_same)
+/* No rule's: shown_rule() finds none by it. */
+#define CUTS_ALONE UINT32_MAX
+
+static bool same_cuts(const struct view_rule *a, const struct view_rule *b)
 {
-	uint8_t cut = class_cut(shown);
+	uint16_t kept = RULE_KEPT | RULE_KEPT << 1 | RULE_KEPT << 2;
+
+	return !((a->live ^ b->live) & kept) && !memcmp(a->cuts, b->cuts, sizeof(a->cuts)) &&
+	       !memcmp(a->kept, b->kept, sizeof(a->kept)) &&
+	       !memcmp(a->kept_before, b->kept_before, sizeof(a->kept_before)) &&
+	       !memcmp(a->cuts_before, b->cuts_before, sizeof(a->cuts_before));
+}
+
+/* Where lines run out the last one is for all the others: what was cut from any, and nothing kept.
+ */
+static void join_cuts(struct view_rule *line, const struct view_rule *cuts)
+{
 	int canary;
 
-	if (!fold->open)
-		return 0;
-	for (canary = 0; !is_same && canary < CANARIES_MAX; canary++)
-		if (before->cuts[canary] > cut)
-			cut = before->cuts[canary];
-	return spared(&fold->image->view, cut);
+	line->live = 0;
+	for (canary = 0; canary < CANARIES_MAX; canary++) {
+		if (cuts->cuts[canary] > line->cuts[canary])
+			line->cuts[canary] = cuts->cuts[canary];
+		line->kept[canary] = (struct interval){0, 0};
+		line->kept_before[canary] = line->cuts_before[canary] = 0;
+	}
 }
+
+/* The line of the image with these cuts, which gets one where it has none: @rule's if it can be. */
+static uint8_t line_of_cuts(struct view_image *image, const struct view_rule *cuts, uint8_t rule)
+{
+	uint32_t i;
+
+	if (same_cuts(&image->rules[rule], cuts))
+		return rule;
+	for (i = RULES_MAX; i < RULES_MAX + (uint32_t)image->view.lines_behind; i++)
+		if (same_cuts(&image->rules[i], cuts))
+			return i;
+	if (i == VIEW_RULES) {
+		join_cuts(&image->rules[--i], cuts);
+		return i;
+	}
+	image->rules[i] = *cuts;
+	image->view.lines_behind++;
+	return i;
+}
+
+/* By the line that clients have in the shown view, and their rule: the line that they get, + 1. */
+struct known_cuts {
+	uint8_t lines[VIEW_RULES][RULES_MAX];
+};
+
+static uint8_t cuts_of(const struct fold *fold, struct known_cuts *known, uint8_t shown,
+		       uint8_t rule)
+{
+	struct view_rule cuts = {.counters = CUTS_ALONE, .segment = CUTS_ALONE};
+	uint8_t *line = &known->lines[shown][rule];
+
+	if (!*line) {
+		fold_cuts(fold, &cuts, &fold->shown->rules[shown], rule);
+		*line = line_of_cuts(fold->image, &cuts, rule) + 1;
+	}
+	return *line - 1;
+}
+
+/* ---- classes ---- */
 
 static int fold_class(const struct fold *fold, uint32_t class, uint32_t *out)
 {
@@ -114,9 +169,24 @@ static int fold_class(const struct fold *fold, uint32_t class, uint32_t *out)
 
 	if (origin < 0)
 		return origin;
-	*out = rule | (uint32_t)origin << CLASS_ORIGIN_SHIFT | (is_changed ? CLASS_CHANGED : 0) |
-	       (uint32_t)cut_of(fold, shown, before, is_same) << CLASS_CUT_SHIFT;
+	*out = rule | (uint32_t)origin << CLASS_ORIGIN_SHIFT | (is_changed ? CLASS_CHANGED : 0);
 	return 0;
+}
+
+/* After all origins have their lines. */
+static void fold_cuts_of_classes(const struct fold *fold)
+{
+	struct view_image *image = fold->image;
+	struct known_cuts known = {0};
+	uint32_t i;
+
+	for (i = 0; i < image->view.classes_count; i++) {
+		uint8_t shown = class_cuts(shown_class(fold, i));
+
+		image->classes[i] |=
+			(uint32_t)cuts_of(fold, &known, shown, class_rule(image->classes[i]))
+			<< CLASS_CUTS_SHIFT;
+	}
 }
 
 static int fold_each_class(const struct fold *fold)
@@ -134,9 +204,12 @@ static int fold_each_class(const struct fold *fold)
 		return -ENOMEM;
 	for (i = 0; i < classes->classes_count && !error; i++)
 		error = fold_class(fold, i, &image->classes[i]);
+	if (error)
+		return error;
 	image->view.classes_count = classes->classes_count;
 	image->view.flags |= VIEW_SEGMENTS;
-	return error;
+	fold_cuts_of_classes(fold);
+	return 0;
 }
 
 /* ---- groups ---- */

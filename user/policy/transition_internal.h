@@ -10,20 +10,25 @@ struct fold {
 	const struct transition_plan *plan;
 	const struct client_classes *classes;
 	struct view_image *image;
-	bool open;    /* the shown view's era goes on */
-	bool pending; /* it is over, but not for clients whose pin ended by itself, or will */
+	bool open;	    /* the shown view's era goes on */
+	bool pending;	    /* it is over, but not for clients whose pin ended by itself, or will */
+	uint8_t generation; /* of the plan's cuts; 0: it has none */
 };
 
 /* The line of the shown view, of a rule that is gone too, that is @rule's; NULL: it had none. */
 const struct view_rule *shown_rule(const struct fold *fold, const struct view_rule *rule);
 /* What was decided by the shown line when the era began that is folded. */
 void set_origin(const struct fold *fold, struct view_rule *rule, const struct view_rule *shown);
-/* The generation of a cut in the numbers of the folded view's era. */
-uint8_t spared(const struct view *view, uint8_t cut);
+/*
+ * The cuts of clients whose rule is now line @rule of the image, to @line; until now they had those
+ * of the shown line @before, or none.
+ */
+void fold_cuts(const struct fold *fold, struct view_rule *line, const struct view_rule *before,
+	       size_t rule);
 
 /* Do the table's classes and groups decide otherwise than they did? */
 bool classes_differ(const struct fold *fold);
-/* The classes and groups of the image, with the lines of rules that are gone. -ENOMEM. */
+/* The classes and groups of the image, with the lines behind the rules. -ENOMEM. */
 int fold_classes(const struct fold *fold);
 
 #endif
