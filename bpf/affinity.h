@@ -35,7 +35,7 @@ static __always_inline int is_cut(const struct held_flow *p, const struct view *
 	/* Of a client that is held out now, too, those of its class. */
 	rule = lookup(rules, view->rules + (view->flags & VIEW_SEGMENTS ? noted_cuts(p->notes)
 									: view->default_rule));
-	return rule && rule_cuts(rule, cohort, p->hash, generation);
+	return rule && rule_cuts(rule, cohort, p->hash, generation, p->rehashed);
 }
 
 /* May the flow go to backend @number, where it went at @generation of the era? If so it does. */
@@ -310,6 +310,7 @@ static __always_inline void ask(const struct packet *p, struct held_flow *held, 
 	held->hash = p->hash;
 	held->origin_hash = p->hash; /* the same hash, or find_origin() sees to it */
 	held->killed = p->killed;
+	held->rehashed = p->group ? p->group->changed : 0;
 	held->is_udp = p->headers.protocol == IPPROTO_UDP;
 	held->tcp_flags = p->headers.tcp_flags;
 	held->notes = p->notes;

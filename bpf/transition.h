@@ -28,6 +28,7 @@ struct held_flow {
 	__u8 is_udp, tcp_flags, chosen_cohort, decision, rule, quiet;
 	__u16 number; /* of the current decision's backend, then of the flow's */
 	__u8 path;
+	__u8 rehashed;		/* cuts before this generation knew the client by another hash */
 	struct headers headers; /* where the origin's client key was another */
 };
 

@@ -261,7 +261,7 @@ pure_inline __u32 class_of_rule(__u8 rule)
 struct group_entry {
 	__u64 token;
 	__u64 origin;  /* the same when the era began */
-	__u64 changed; /* not 0: any epoch of the era said otherwise */
+	__u64 changed; /* not 0: any epoch of the era said otherwise, none since this generation */
 };
 
 /* ---- rings and backends ---- */

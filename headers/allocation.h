@@ -81,19 +81,25 @@ pure_inline int rule_keeps(const struct view_rule *rule, __u32 canary, __u32 has
 	       interval_holds(&rule->kept[canary - 1], hash);
 }
 
-/* Has a cut taken from the client what it had of @canary at @generation of the era? */
-pure_inline int rule_cuts(const struct view_rule *rule, __u32 canary, __u32 hash, __u8 generation)
+/*
+ * Has a cut taken from the client what it had of @canary at @generation of the era? @rehashed: cuts
+ * before it kept by another hash than @hash, and so nobody can tell whom.
+ */
+pure_inline int rule_cuts(const struct view_rule *rule, __u32 canary, __u32 hash, __u8 generation,
+			  __u8 rehashed)
 {
 	__u32 index = (canary - 1) & 3, offset;
+	__u8 before = rule->cuts_before[index];
 
 	if (generation >= rule->cuts[index])
 		return 0;
-	if (!rule_keeps(rule, canary, hash))
+	if (rule->cuts[index] < rehashed || !rule_keeps(rule, canary, hash))
 		return 1;
 	offset = hash - rule->kept[index].start;
 	if (rule->kept_from_end & 1 << index)
 		offset = rule->kept[index].last - offset;
-	return generation < rule->cuts_before[index] && offset >= rule->kept_before[index];
+	return generation < before &&
+	       (before < rehashed || offset >= rule->kept_before[index]);
 }
 
 #endif

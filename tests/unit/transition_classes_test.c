@@ -282,7 +282,7 @@ static void check_cuts(const struct history *history, const struct view_image *i
 	for (generation = 0; generation <= history->generation; generation++)
 		for (quarter = 0; quarter < 4; quarter++) {
 			uint32_t hash = (quarter << 28) + 5;
-			bool is = rule_cuts(line, 1, hash, generation);
+			bool is = rule_cuts(line, 1, hash, generation, 0);
 
 			if (is == is_cut(history, client, hash, generation))
 				continue;

@@ -214,6 +214,22 @@ static int fold_each_class(const struct fold *fold)
 
 /* ---- groups ---- */
 
+/*
+ * The first generation whose cuts know the clients by the token that they have; 0: all do. One that
+ * is cut in the same write does. Where numbers began anew an old change is one of now.
+ */
+static uint8_t changed_at(const struct fold *fold, uint32_t group, const struct group_entry *shown)
+{
+	const struct view *view = &fold->image->view;
+	uint8_t next = era_generation(view->era, view->era_first) + 1;
+
+	if (token_of(fold, group) != shown->token)
+		return fold->generation ? fold->generation : next;
+	if (!fold->open)
+		return 0;
+	return shown->changed < next ? shown->changed : next;
+}
+
 static int fold_groups(const struct fold *fold)
 {
 	const struct client_classes *classes = fold->classes;
@@ -232,8 +248,7 @@ static int fold_groups(const struct fold *fold)
 		image->groups[i] = (struct group_entry){
 			.token = token_of(fold, i),
 			.origin = fold->open ? shown.origin : shown.token,
-			.changed =
-				token_of(fold, i) != shown.token || (fold->open && shown.changed),
+			.changed = changed_at(fold, i, &shown),
 		};
 	}
 	image->view.groups_count = classes->groups_count;
