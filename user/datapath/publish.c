@@ -134,6 +134,14 @@ void publication_end(struct publication *publication)
 	free(publication);
 }
 
+/* Not: an era goes on whose ends are counted from an earlier change. */
+static bool is_change(const struct view *view, const struct view *shown)
+{
+	return (view->flags & VIEW_TRANSITION) &&
+	       (!(shown->flags & VIEW_TRANSITION) || view->eras != shown->eras ||
+		view->era_ends != shown->era_ends || view->udp_ends != shown->udp_ends);
+}
+
 int publication_stage(struct publication *publication, uint32_t slot, const char *name,
 		      struct view_image *image, uint64_t epoch, const struct next_hop *hops,
 		      const struct transition_plan *plan, const struct client_classes *classes,
@@ -169,7 +177,7 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 		return -ENOMEM;
 	publication->views = grown;
 	grown[publication->views_count++] = (struct staged_view){
-		slot, index, plan && (image->view.flags & VIEW_TRANSITION) ? plan->now : 0};
+		slot, index, plan && is_change(&image->view, shown.view) ? plan->now : 0};
 	image->view.epoch = epoch;
 	image->view.content = image->content;
 	*map_part(datapath, MAP_VIEWS, struct view, index, 1) = image->view;
