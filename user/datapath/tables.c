@@ -90,6 +90,12 @@ int datapath_write_table(struct datapath *datapath, const struct segment_image *
 			datapath->maps[MAP_SEGMENT_LINES].entries);
 	for (*place = 0; used & 1 << *place;)
 		++*place;
+	if (*place == SEGMENT_TABLES)
+		return errors_add_code(errors, ENOSPC, "segments",
+				       "apply what was applied before, then this",
+				       "all %d tables are in use: writers were stopped while they "
+				       "showed one",
+				       SEGMENT_TABLES);
 	table.lines = first;
 	memcpy(map_part(datapath, MAP_SEGMENT_LINES, struct segment_line, first, count),
 	       image->lines, count * sizeof(*image->lines));
