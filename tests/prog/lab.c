@@ -52,10 +52,12 @@ struct lab *lab_open(struct siphash_key secret, struct limits limits)
 	if (!limits.segment_clients)
 		limits.segment_clients = 16384;
 	if (!limits.segment_prefixes)
-		limits.segment_prefixes = 16384;
+		limits.segment_prefixes = 65536;
 	if (!limits.observed_clients)
 		limits.observed_clients = 4096;
 	lab->limits = limits;
+	lab->clients.prefix4 = 32;
+	lab->clients.prefix6 = 64;
 	lab->ingress = LAB_INGRESS;
 	lab->errors = errors_new();
 	strcpy(lab->directory, "/tmp/xdp-canary-lab.XXXXXX");
@@ -272,6 +274,14 @@ struct backend_counter lab_backend_counter(const struct lab *lab, const struct l
 		    datapath_backend(lab->datapath, view, number)->counter, &counter,
 		    sizeof(counter));
 	return counter;
+}
+
+uint64_t lab_segment_counter(const struct lab *lab, uint8_t segment)
+{
+	struct segment_counter counter;
+
+	sum_counter(lab, MAP_SEGMENT_COUNTERS, segment, &counter, sizeof(counter));
+	return counter.packets;
 }
 
 struct decision_counter lab_decision_counter(const struct lab *lab,

@@ -13,6 +13,7 @@
 #include "datapath/publish.h"
 #include "packet.h"
 #include "policy/compile.h"
+#include "segment/classes.h"
 
 #include <linux/bpf.h>
 
@@ -28,10 +29,16 @@ struct lab_backend {
 	uint8_t health; /* enum backend_health */
 };
 
+struct lab;
+
 struct lab_service {
+	const struct lab *lab;
 	struct service service;
 	uint32_t shares[RULES_MAX][COHORTS_MAX]; /* ppm, in force */
 	struct lab_backend *backends[COHORTS_MAX];
+	uint8_t rule_names[RULES_MAX];	  /* counters go by them; 0: the default rule's */
+	uint8_t rule_segments[RULES_MAX]; /* of all but the default rule */
+	uint8_t group_column;		  /* that it groups its clients by, from 1 on; 0: none */
 	struct pin *pins;
 	size_t pins_count;
 	uint32_t slot;
@@ -44,6 +51,18 @@ struct lab_service {
 	size_t numbered_count;
 };
 
+/* Who is in which segment, and in which group of each column. */
+#define LAB_TEXTS 15 /* groups of a column are 1 to LAB_TEXTS */
+struct lab_clients {
+	struct member *segments[SEGMENTS_MAX];
+	size_t counts[SEGMENTS_MAX];
+	struct member_value *columns[GROUP_COLUMNS_MAX];
+	size_t column_counts[GROUP_COLUMNS_MAX];
+	uint8_t prefix4, prefix6; /* of clients of the box: nothing is longer */
+	uint64_t changes;
+	bool has_any;
+};
+
 struct lab {
 	char directory[64];
 	struct limits limits;
@@ -53,6 +72,8 @@ struct lab {
 	struct errors *errors;
 	struct lab_service **services;
 	size_t services_count, published; /* published: slots that the last publication used */
+	struct lab_clients clients;
+	uint64_t table_version; /* of the clients in the segment table that views are to use */
 	uint32_t ingress;
 	uint32_t metadata; /* bytes in front of the packet: takes headroom away */
 	bool aside;	   /* run the explaining program instead */
@@ -92,6 +113,11 @@ void lab_set_share(struct lab_service *service, size_t cohort,
 		   uint32_t ppm); /* of the default rule */
 void lab_mac(size_t cohort, size_t index, uint8_t mac[6]);
 
+#define LAB_NAMES 16 /* of rules */
+/* A rule of clients of @segment in front of the @at-th, at 0%. @name: 1 to LAB_NAMES - 1. */
+void lab_add_rule(struct lab_service *service, size_t at, uint8_t name, uint8_t segment);
+void lab_remove_rule(struct lab_service *service, size_t at);
+
 /* A service, usual in tests: one VIP each family, a backend each cohort: 10.0.<cohort>.11 or
  * fd00:<cohort>::11. */
 #define LAB_VIP4 "192.0.2.10"
@@ -110,6 +136,36 @@ void lab_publish_health(struct lab *lab, struct lab_service *service);
 /* Shows all of the lab's services, and no others, and the table of their VIPs. */
 void lab_publish(struct lab *lab);
 void lab_reset(struct lab *lab);
+
+/* ---- clients, and the segment table that is made of them ---- */
+
+void lab_add_member(struct lab *lab, uint8_t segment, const struct prefix *client);
+void lab_remove_member(struct lab *lab, uint8_t segment, const struct prefix *client);
+/* @text 0: of no group any more. @column: from 1 on. */
+void lab_set_group(struct lab *lab, uint8_t column, const struct prefix *client, uint8_t text);
+/* What a group's text is, for its token. */
+const char *lab_text(uint8_t text, char out[16]);
+void lab_remove_clients(struct lab *lab);
+
+/*
+ * For one write, as control/segments.c does it: the table that views are to use, built and written
+ * where the clients have changed.
+ */
+struct lab_table {
+	bool has_table;
+	uint8_t place, in_use;
+	struct class_mapping from[SEGMENT_TABLES]; /* by place of the tables in use */
+};
+
+void lab_table_begin(struct lab *lab, struct lab_table *out);
+/* The same, of the clients that the last one was made of. */
+void lab_table_stay(struct lab *lab, struct lab_table *out);
+void lab_table_end(struct lab_table *table);
+/* Need a view that follows @view not be published for the table's sake? */
+bool lab_table_is_shown(const struct lab_table *table, const struct view *view);
+/* Lives as long as @table. */
+struct client_classes lab_table_classes(const struct lab *lab, const struct lab_table *table,
+					const struct lab_service *service);
 
 /* ---- packets ---- */
 
@@ -146,6 +202,7 @@ struct rule_counter lab_rule_counter(const struct lab *lab, const struct lab_ser
 				     uint8_t rule, size_t cohort);
 struct backend_counter lab_backend_counter(const struct lab *lab, const struct lab_service *service,
 					   size_t number);
+uint64_t lab_segment_counter(const struct lab *lab, uint8_t segment);
 struct decision_counter lab_decision_counter(const struct lab *lab,
 					     const struct lab_service *service);
 

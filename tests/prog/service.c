@@ -16,7 +16,8 @@
 
 #include <cmocka.h>
 
-#define GROUPS_PER_SERVICE (RULES_MAX + 1)
+#define GROUPS_PER_SERVICE (RULES_MAX + 1) /* of rule counters: one is that of no rule */
+_Static_assert(GROUPS_PER_SERVICE == LAB_NAMES + 1, "each name has its own");
 
 static void *grown(void *array, size_t count, size_t size)
 {
@@ -36,6 +37,7 @@ struct lab_service *lab_add_service(struct lab *lab, const char *name, enum stee
 
 	assert_non_null(service);
 	lab->services = grown(lab->services, lab->services_count, sizeof(struct lab_service *));
+	service->lab = lab;
 	service->slot = lab->services_count;
 	service->epoch = 1;
 	service->plan = (struct transition_plan){.drain_ms = 3600000, .udp_drain_ms = 30000};
@@ -120,6 +122,38 @@ void lab_add_pin(struct lab_service *service, const char *prefix, uint8_t cohort
 void lab_set_share(struct lab_service *service, size_t cohort, uint32_t ppm)
 {
 	service->shares[service->service.rules_count - 1][cohort] = ppm;
+}
+
+/* The rules from @from on are those from @to on. */
+static void move_rules(struct lab_service *service, size_t to, size_t from)
+{
+	size_t count = service->service.rules_count - from;
+
+	memmove(service->service.rules + to, service->service.rules + from,
+		count * sizeof(*service->service.rules));
+	memmove(service->shares + to, service->shares + from, count * sizeof(*service->shares));
+	memmove(service->rule_names + to, service->rule_names + from, count);
+	memmove(service->rule_segments + to, service->rule_segments + from, count);
+}
+
+void lab_add_rule(struct lab_service *service, size_t at, uint8_t name, uint8_t segment)
+{
+	assert_in_range(service->service.rules_count, at + 1, RULES_MAX - 1);
+	move_rules(service, at + 1, at);
+	service->service.rules_count++;
+	service->service.rules[at] = (struct rule){0};
+	snprintf(service->service.rules[at].name, NAME_SIZE, "rule-%u", name);
+	snprintf(service->service.rules[at].segment, NAME_SIZE, "segment-%u", segment);
+	memset(service->shares[at], 0, sizeof(service->shares[at]));
+	service->rule_names[at] = name;
+	service->rule_segments[at] = segment;
+}
+
+void lab_remove_rule(struct lab_service *service, size_t at)
+{
+	assert_in_range(at, 0, service->service.rules_count - 2);
+	move_rules(service, at, at + 1);
+	service->service.rules_count--;
 }
 
 struct lab_service *lab_add_usual(struct lab *lab, enum steer_method steer, int family)
@@ -207,8 +241,14 @@ void lab_compile(struct lab_service *service, struct lab_image *out)
 	assert_non_null(out->hops);
 	fill_backends(service, numbers, out->hops);
 	memcpy(input.share_ppm, service->shares, sizeof(input.share_ppm));
-	for (i = 0; i < RULES_MAX; i++)
-		input.rule_groups[i] = service->slot * GROUPS_PER_SERVICE + 1 + i;
+	numbers->service.group_by = service->group_column ? "column" : NULL;
+	if (service->group_column || service->service.rules_count > 1)
+		input.segments_digest = service->lab->table_version;
+	for (i = 0; i < service->service.rules_count; i++) {
+		input.rule_groups[i] =
+			service->slot * GROUPS_PER_SERVICE + 1 + service->rule_names[i];
+		input.rule_segments[i] = service->rule_segments[i];
+	}
 	assert_int_equal(compile_view(&input, &out->image), 0);
 	assert_int_equal(compile_rings(&input, &out->image), 0);
 	if (service->salt64)
@@ -263,15 +303,17 @@ static const struct transition_plan *plan_of(const struct publication *publicati
 	return out;
 }
 
-static void stage(struct lab *lab, struct publication *publication, struct lab_service *service)
+static void stage(struct lab *lab, struct publication *publication, const struct lab_table *table,
+		  struct lab_service *service)
 {
+	struct client_classes classes = lab_table_classes(lab, table, service);
 	struct transition_plan plan;
 	struct lab_image image;
 
 	lab_compile(service, &image);
 	check(lab, publication_stage(publication, service->slot, service->service.name,
 				     &image.image, service->epoch++, image.hops,
-				     plan_of(publication, service, &plan), NULL, lab->errors));
+				     plan_of(publication, service, &plan), &classes, lab->errors));
 	lab_image_release(&image);
 }
 
@@ -279,19 +321,22 @@ void lab_publish_health(struct lab *lab, struct lab_service *service)
 {
 	struct publication *publication;
 	struct transition_plan plan;
+	struct lab_table table;
 	struct lab_image image;
 	int error;
 
 	check(lab, publication_begin(lab->datapath, &publication, lab->errors));
+	lab_table_stay(lab, &table);
 	lab_compile(service, &image);
 	error = publication_stage_health(publication, service->slot, &image.image,
 					 plan_of(publication, service, &plan));
 	lab_image_release(&image);
 	if (error == -EAGAIN)
-		stage(lab, publication, service);
+		stage(lab, publication, &table, service);
 	else
 		check(lab, error);
 	check(lab, publication_show(publication, lab->errors));
+	lab_table_end(&table);
 	publication_end(publication);
 }
 
@@ -299,18 +344,21 @@ void lab_publish(struct lab *lab)
 {
 	struct publication *publication;
 	struct vip_entry *vips;
+	struct lab_table table;
 	size_t i, count;
 
 	check(lab, publication_begin(lab->datapath, &publication, lab->errors));
 	publication_expect(publication, lab->services_count);
+	lab_table_begin(lab, &table);
 	for (i = 0; i < lab->services_count; i++)
-		stage(lab, publication, lab->services[i]);
+		stage(lab, publication, &table, lab->services[i]);
 	for (; i < lab->published; i++)
 		check(lab, publication_stage_removal(publication, i));
 	count = collect_vips(lab, &vips);
 	check(lab, publication_stage_vips(publication, vips, count, lab->errors));
 	free(vips);
 	check(lab, publication_show(publication, lab->errors));
+	lab_table_end(&table);
 	publication_end(publication);
 	lab->published = lab->services_count;
 }
@@ -337,4 +385,5 @@ void lab_reset(struct lab *lab)
 		free_service(lab->services[i]);
 	}
 	lab->services_count = 0;
+	lab_remove_clients(lab);
 }
