@@ -310,7 +310,7 @@ static __always_inline void ask(const struct packet *p, struct held_flow *held, 
 	held->hash = p->hash;
 	held->origin_hash = p->hash; /* the same hash, or find_origin() sees to it */
 	held->killed = p->killed;
-	held->rehashed = p->group ? p->group->changed : 0;
+	held->rehashed = 0;
 	held->is_udp = p->headers.protocol == IPPROTO_UDP;
 	held->tcp_flags = p->headers.tcp_flags;
 	held->notes = p->notes;
@@ -386,8 +386,11 @@ static __always_inline void hold_affinity(struct packet *p)
 		give_headers(&p->headers, &held->headers);
 		find_origin(p->ctx, held, p->view);
 	}
-	if (p->group && p->group->origin)
-		held->origin_token = p->group->origin;
+	if (p->group) {
+		held->rehashed = p->group->changed;
+		if (p->group->origin)
+			held->origin_token = p->group->origin;
+	}
 	hold_flow(held, p->view);
 	take_answer(p, held);
 }

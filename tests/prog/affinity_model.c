@@ -4,6 +4,8 @@
 
 #define LONG_AGO (INT64_MIN / 2)
 
+struct model_totals model_totals;
+
 void model_begin(struct model *model, const struct epoch *epoch)
 {
 	bool has_control = false;
@@ -27,6 +29,14 @@ int64_t model_last_change(const struct model *model)
 		if (model->epochs[i].is_view)
 			return model->epochs[i].to;
 	return LONG_AGO;
+}
+
+void model_note_writer(struct model *model, int64_t from, int64_t to, int64_t second)
+{
+	int64_t end = model_last_change(model) + model->drain;
+
+	if (from <= end + model->late && to + second + model->margin >= end)
+		model->kept_open = to + second + model->margin;
 }
 
 /* A datagram of no known start is held for the shorter of both. */
@@ -82,50 +92,103 @@ enum standing {
 
 enum ban { NOT_BANNED, MAYBE_BANNED, BANNED };
 
+struct verdict {
+	enum ban ban;
+	enum excuse why; /* of MAYBE_BANNED */
+};
+
+static const struct verdict not_banned = {NOT_BANNED, 0}, banned = {BANNED, 0};
+
+static struct verdict maybe(enum excuse why)
+{
+	return (struct verdict){MAYBE_BANNED, why};
+}
+
+/* Did the flow's client get another place in the hash space in epoch @index? */
+static bool is_rehashed(const struct model *model, const struct promised_flow *flow, int index)
+{
+	return model->epochs[index].rehashes ||
+	       flow->decisions[index].token != flow->decisions[index - 1].token;
+}
+
 /* Who was kept by a cut cannot be told any more once clients have other hashes: then nobody is. */
-static bool rehashed_since(const struct model *model, int cut)
+static bool rehashed_since(const struct model *model, const struct promised_flow *flow, int cut)
 {
 	while (++cut < model->epochs_count)
-		if (model->epochs[cut].rehashes)
+		if (is_rehashed(model, flow, cut))
 			return true;
 	return false;
 }
 
-/* What cut @index did to a flow at a backend of @cohort. */
-static enum ban ban_of_cut(const struct model *model, const struct promised_flow *flow, int index,
-			   int cohort, const struct decision *now)
+static bool cuts_any(const struct epoch *epoch)
+{
+	int rule;
+
+	for (rule = 0; rule < MODEL_RULES; rule++)
+		if (epoch->cuts[rule])
+			return true;
+	return false;
+}
+
+/*
+ * Was the flow's client one of those of a rule when epoch @index cut any of @cohorts in it? Of one
+ * that came to the rule, or left it, in the same step it may be either.
+ */
+static enum ban is_concerned(const struct model *model, const struct promised_flow *flow, int index,
+			     uint8_t cohorts)
+{
+	uint8_t before = flow->decisions[index - 1].rule, now = flow->decisions[index].rule;
+	const struct epoch *epoch = &model->epochs[index];
+
+	if (before == now)
+		return epoch->cuts[now] & cohorts ? BANNED : NOT_BANNED;
+	return (epoch->cuts[before] | epoch->cuts[now]) & cohorts ? MAYBE_BANNED : NOT_BANNED;
+}
+
+#define ALL_CANARIES ((uint8_t)~1u)
+
+static bool is_by_rule(const struct decision *decision)
+{
+	return decision->reason == REASON_RULE;
+}
+
+/* What cut @index did to a flow at a backend of @cohort whose client it concerned. */
+static struct verdict ban_of_cut(const struct model *model, const struct promised_flow *flow,
+				 int index, int cohort, const struct decision *now)
 {
 	const struct decision *then = &flow->decisions[index];
 	bool is_pinned = now->reason == REASON_OVERRIDE;
 	int i;
 
 	if (is_pinned && now->cohort == cohort)
-		return NOT_BANNED;
-	if (then->reason != REASON_DEFAULT || (now->reason != REASON_DEFAULT && !is_pinned))
-		return MAYBE_BANNED;
+		return not_banned;
+	if (is_concerned(model, flow, index, 1 << cohort) == MAYBE_BANNED)
+		return maybe(EXCUSE_CUT_JOINED);
+	if (!is_by_rule(then) || (!is_by_rule(now) && !is_pinned))
+		return maybe(EXCUSE_CUT_PINNED);
 	if (then->cohort == cohort) /* kept */
-		return rehashed_since(model, index) ? MAYBE_BANNED : NOT_BANNED;
+		return rehashed_since(model, flow, index) ? maybe(EXCUSE_CUT_REHASHED) : not_banned;
 	for (i = index + 1; i < model->epochs_count; i++)
-		if (flow->decisions[i].cohort == cohort) /* it was given back to the canary */
-			return MAYBE_BANNED;
-	return BANNED;
+		if (flow->decisions[i].cohort == cohort)
+			return maybe(EXCUSE_CUT_RETURNED);
+	return banned;
 }
 
 /*
  * Later cuts of the canary say anew who is kept; and an id is followed again to the canary where
  * that is the decision again.
  */
-static enum ban ban_of_kill(const struct model *model, const struct promised_flow *flow, int index,
-			    int cohort, const struct decision *now)
+static struct verdict ban_of_kill(const struct model *model, const struct promised_flow *flow,
+				  int index, int cohort, const struct decision *now)
 {
 	int i;
 
 	if (flow->kind == FLOW_NAMED && now->cohort == cohort)
-		return MAYBE_BANNED;
+		return maybe(EXCUSE_CUT_NAMED);
 	for (i = index + 1; i < model->epochs_count; i++)
-		if (model->epochs[i].cuts & 1 << cohort)
-			return MAYBE_BANNED;
-	return BANNED;
+		if (is_concerned(model, flow, i, 1 << cohort))
+			return maybe(EXCUSE_CUT_THRICE);
+	return banned;
 }
 
 /* Not: it was another cohort's since epoch @since, or its cohort left and came back. */
@@ -148,15 +211,19 @@ static bool was_killed(const struct model *model, const struct promised_flow *fl
 	return false;
 }
 
-/* After a cut clients got other hashes, or a backend another cohort: then not all of it holds. */
-static bool is_cut_undone(const struct model *model)
+/* After a cut its client got another hash, or any backend another cohort: then not all of it holds.
+ */
+static bool is_cut_undone(const struct model *model, const struct promised_flow *flow)
 {
 	int i, id;
 
 	for (i = 1; i < model->epochs_count; i++) {
-		if (!model->epochs[i].cuts && !model->epochs[i].lifts_kill)
+		bool lifts = model->epochs[i].lifts_kill;
+
+		if (!lifts && !cuts_any(&model->epochs[i]))
 			continue;
-		if (rehashed_since(model, i))
+		if ((lifts || is_concerned(model, flow, i, ALL_CANARIES)) &&
+		    rehashed_since(model, flow, i))
 			return true;
 		for (id = 0; id < MODEL_BACKENDS; id++)
 			if (model->backends[id].is_used &&
@@ -180,56 +247,76 @@ static bool has_shifts(const struct model *model)
  * Of three cuts of a canary that each keep more the first is forgotten; where parts shift, of two
  * of which the second one keeps more at both ends.
  */
-static bool is_cut_forgotten(const struct model *model)
+static bool is_cut_thrice(const struct model *model, const struct promised_flow *flow)
 {
 	int cuts[COHORTS_MAX] = {0}, i, cohort, remembered = has_shifts(model) ? 1 : 2;
 
 	for (i = 1; i < model->epochs_count; i++)
 		for (cohort = 1; cohort < COHORTS_MAX; cohort++)
-			if ((model->epochs[i].cuts & 1 << cohort) && ++cuts[cohort] > remembered)
+			if (is_concerned(model, flow, i, 1 << cohort) &&
+			    ++cuts[cohort] > remembered)
 				return true;
 	return false;
 }
 
-static enum ban ban_of(const struct model *model, const struct promised_flow *flow,
-		       const struct observation *seen)
+/* A flow at control: a cut of what it had before the era may have sent it there. */
+static struct verdict ban_at_control(const struct model *model, const struct promised_flow *flow)
+{
+	if (was_killed(model, flow))
+		return maybe(EXCUSE_KILLED);
+	if (is_cut_undone(model, flow))
+		return maybe(EXCUSE_CUT_UNDONE);
+	if (is_cut_thrice(model, flow))
+		return maybe(EXCUSE_CUT_THRICE);
+	return not_banned;
+}
+
+/* What a cut, or the end of a kill, in epoch @index did to a flow that is at a canary. */
+static struct verdict ban_of_epoch(const struct model *model, const struct promised_flow *flow,
+				   int index, const struct observation *seen)
 {
 	const struct model_backend *at = &model->backends[flow->at];
-	enum ban ban = NOT_BANNED, found;
+	const struct epoch *epoch = &model->epochs[index];
+	bool is_later = index <= flow->bound; /* the flow came there later */
+	bool concerns = at->cohort > 0 && is_concerned(model, flow, index, 1 << at->cohort);
+
+	if (is_later && concerns && rehashed_since(model, flow, index))
+		return maybe(EXCUSE_CUT_REHASHED);
+	if (!was_always_of(model, at, flow->bound))
+		return maybe(EXCUSE_CUT_MOVED);
+	if (is_later && is_by_rule(&flow->decisions[flow->bound]))
+		return not_banned;
+	if (is_later) /* by a pin: it is not told from one that the rule sent */
+		return maybe(EXCUSE_CUT_PINNED);
+	if (epoch->lifts_kill)
+		return ban_of_kill(model, flow, index, at->cohort, &seen->now);
+	if (concerns)
+		return ban_of_cut(model, flow, index, at->cohort, &seen->now);
+	return not_banned;
+}
+
+static struct verdict ban_of(const struct model *model, const struct promised_flow *flow,
+			     const struct observation *seen)
+{
+	struct verdict worst = not_banned;
 	int i;
 
-	if (!at->cohort) /* a cut of what it had before the era may have sent it there */
-		return was_killed(model, flow) || is_cut_undone(model) || is_cut_forgotten(model)
-			       ? MAYBE_BANNED
-			       : NOT_BANNED;
+	if (!model->backends[flow->at].cohort)
+		return ban_at_control(model, flow);
 	for (i = 1; i < model->epochs_count; i++) {
 		const struct epoch *epoch = &model->epochs[i];
+		struct verdict found;
 
-		if (!(epoch->lifts_kill || epoch->cuts))
+		if (!epoch->lifts_kill && !cuts_any(epoch))
 			continue;
-		if (i <= flow->bound && rehashed_since(model, i) && at->cohort > 0 &&
-		    (epoch->cuts & 1 << at->cohort))
-			found = MAYBE_BANNED;
-		else if (!was_always_of(model, at, flow->bound))
-			found = MAYBE_BANNED;
-		else if (i <= flow->bound && flow->decisions[flow->bound].reason == REASON_DEFAULT)
-			continue;
-		else if (i <=
-			 flow->bound) /* by a pin: it is not told from one that the rule sent */
-			found = MAYBE_BANNED;
-		else if (epoch->lifts_kill)
-			found = ban_of_kill(model, flow, i, at->cohort, &seen->now);
-		else if (epoch->cuts & 1 << at->cohort)
-			found = ban_of_cut(model, flow, i, at->cohort, &seen->now);
-		else
-			continue;
-		if (found == BANNED &&
+		found = ban_of_epoch(model, flow, i, seen);
+		if (found.ban == BANNED &&
 		    seen->after >= epoch->from + drain_of(model, flow) - model->margin)
-			found = MAYBE_BANNED;
-		if (found > ban)
-			ban = found;
+			found = maybe(EXCUSE_CUT_LATE);
+		if (found.ban > worst.ban)
+			worst = found;
 	}
-	return ban;
+	return worst;
 }
 
 static bool is_whole(const struct model *model)
@@ -257,14 +344,24 @@ static bool had_control(const struct model *model)
 	return !model->was_without_control && is_whole(model);
 }
 
-static bool has_cuts(const struct model *model)
+/* That could have taken the flow's client from somewhere. */
+static bool has_cuts(const struct model *model, const struct promised_flow *flow)
 {
 	int i;
 
 	for (i = 1; i < model->epochs_count; i++)
-		if (!model->epochs[i].is_view || model->epochs[i].cuts)
+		if (!model->epochs[i].is_view || is_concerned(model, flow, i, ALL_CANARIES))
 			return true;
-	return false;
+	return is_cut_undone(model, flow);
+}
+
+/* Counted where it would have to be elsewhere than is decided. */
+static enum standing excused(const struct promised_flow *flow, const struct observation *seen,
+			     enum excuse why)
+{
+	if (seen->now.backend != flow->at)
+		model_totals.excuses[why]++;
+	return EITHER;
 }
 
 static enum standing standing_of(const struct model *model, const struct promised_flow *flow,
@@ -272,19 +369,26 @@ static enum standing standing_of(const struct model *model, const struct promise
 {
 	const struct model_backend *at = &model->backends[flow->at];
 	int64_t deadline = deadline_of(model, flow, seen->after);
-	enum ban ban = ban_of(model, flow, seen);
+	struct verdict verdict = ban_of(model, flow, seen);
 
 	if (flow->is_free) /* datagrams are at home where they were sent since */
-		return ban == BANNED && flow->kind == FLOW_TCP ? LEAVES : EITHER;
-	if ((model->is_killed && at->cohort) || ban == BANNED)
+		return verdict.ban == BANNED && flow->kind == FLOW_TCP
+			       ? LEAVES
+			       : excused(flow, seen, EXCUSE_FREE);
+	if ((model->is_killed && at->cohort) || verdict.ban == BANNED)
 		return LEAVES;
-	if (!seen->has_room && (flow->kind != FLOW_TCP || has_cuts(model) || !had_control(model)))
-		return EITHER;
+	if (!seen->has_room &&
+	    (flow->kind != FLOW_TCP || has_cuts(model, flow) || !had_control(model)))
+		return excused(flow, seen, EXCUSE_NO_ROOM);
 	/* Of a client that was cut and came back an id is not told from one of before. */
-	if (flow->kind == FLOW_NAMED && has_cuts(model) && at->cohort)
-		return EITHER;
-	if (seen->after >= deadline || was_given_up(model, deadline) || ban == MAYBE_BANNED)
-		return EITHER;
+	if (flow->kind == FLOW_NAMED && has_cuts(model, flow) && at->cohort)
+		return excused(flow, seen, EXCUSE_CUT_NAMED);
+	if (seen->after >= deadline)
+		return excused(flow, seen, EXCUSE_DRAINED);
+	if (was_given_up(model, deadline))
+		return excused(flow, seen, EXCUSE_GIVEN_UP);
+	if (verdict.ban == MAYBE_BANNED)
+		return excused(flow, seen, verdict.why);
 	return at->health & BACKEND_DOWN ? MOVES : STAYS;
 }
 
@@ -313,7 +417,8 @@ static const char *judge_place(const struct model *model, const struct promised_
 	if (model->is_killed && to->cohort)
 		return "the service is killed, and it went to a canary";
 	if (seen->before >= model_last_change(model) + longest_hold(model, flow) + model->late &&
-	    seen->went != seen->now.backend && flow->kind != FLOW_NAMED)
+	    seen->before >= model->kept_open && seen->went != seen->now.backend &&
+	    flow->kind != FLOW_NAMED)
 		return "the drain is over, and it did not follow the decision";
 	return NULL;
 }
@@ -372,7 +477,7 @@ static const char *judge_start(const struct model *model, struct promised_flow *
 		} else {
 			expect_record(model, flow, seen);
 			flow->is_free |=
-				!seen->has_room && (has_cuts(model) || !had_control(model));
+				!seen->has_room && (has_cuts(model, flow) || !had_control(model));
 		}
 	}
 	return NULL;
@@ -388,6 +493,39 @@ static void taken_away(const struct model *model, struct promised_flow *flow,
 		flow->is_free = true;
 }
 
+static bool is_reruled(const struct promised_flow *flow, int epoch)
+{
+	return flow->decisions[epoch].rule != flow->decisions[epoch - 1].rule;
+}
+
+static bool is_regrouped(const struct promised_flow *flow, int epoch)
+{
+	return flow->decisions[epoch].token != flow->decisions[epoch - 1].token;
+}
+
+/* In the time of one drain. */
+static bool has_changed(const struct model *model, const struct promised_flow *flow,
+			const struct observation *seen,
+			bool (*is_changed)(const struct promised_flow *flow, int epoch))
+{
+	int i;
+
+	for (i = model->epochs_count - 1; i > 0; i--)
+		if (model->epochs[i].to > seen->before - model->drain && is_changed(flow, i))
+			return true;
+	return false;
+}
+
+static void count_stay(const struct model *model, const struct promised_flow *flow,
+		       const struct observation *seen)
+{
+	if (seen->now.backend == flow->at)
+		return;
+	model_totals.stays++;
+	model_totals.stays_reruled += has_changed(model, flow, seen, is_reruled);
+	model_totals.stays_regrouped += has_changed(model, flow, seen, is_regrouped);
+}
+
 static const char *judge_segment(const struct model *model, struct promised_flow *flow,
 				 const struct observation *seen)
 {
@@ -400,8 +538,11 @@ static const char *judge_segment(const struct model *model, struct promised_flow
 	}
 	switch (standing_of(model, flow, seen)) {
 	case STAYS:
+		count_stay(model, flow, seen);
 		return seen->went == was ? NULL : "a flow left a live backend before its time";
 	case LEAVES:
+		model_totals.leaves++;
+		model_totals.leaves_reruled += has_changed(model, flow, seen, is_reruled);
 		taken_away(model, flow, seen);
 		if (seen->went == NOWHERE ||
 		    model->backends[seen->went].cohort != model->backends[was].cohort ||
@@ -409,6 +550,7 @@ static const char *judge_segment(const struct model *model, struct promised_flow
 			return NULL;
 		return "a flow is at the canary that it was taken from";
 	case MOVES:
+		model_totals.moves++;
 		if (seen->went != seen->now.backend && flow->kind != FLOW_NAMED)
 			return "a flow of a dead backend did not follow the decision";
 		taken_away(model, flow, seen);
@@ -419,7 +561,8 @@ static const char *judge_segment(const struct model *model, struct promised_flow
 	if (flow->is_free)
 		return NULL;
 	/* It may be here for it was cut, or for its origin is down. */
-	was_taken = flow->kind != FLOW_UDP && (!had_control(model) || ban_of(model, flow, seen));
+	was_taken =
+		flow->kind != FLOW_UDP && (!had_control(model) || ban_of(model, flow, seen).ban);
 	if (seen->went != was)
 		bind(model, flow, seen);
 	flow->is_free |= was_taken;

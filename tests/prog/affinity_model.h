@@ -20,22 +20,25 @@
 
 #define MODEL_BACKENDS 20
 #define MODEL_EPOCHS   64
+#define MODEL_RULES    16   /* names of them; 0: the default rule */
 #define NOWHERE	       (-1) /* instead of a backend: none, the packet was dropped */
 #define COHORT_LEFT    (-1) /* of a backend: its cohort is no longer in the file */
 
 struct decision {
 	int backend, cohort; /* the cohort before a fall back to control */
-	enum reason reason;
+	enum reason reason;  /* REASON_RULE of every rule */
+	uint8_t rule;	     /* name of the first that holds the client, whatever decides */
+	uint64_t token;	     /* another: it has another place in the hash space */
 };
 
 /* Times are jiffies of the history: it took hold for packets from `from` to `to`. */
 struct epoch {
 	int64_t from, to;
-	bool is_view;	 /* published; else a kill */
-	bool lifts_kill; /* what the kill took does not come back */
-	bool rehashes;	 /* places in the hash space change */
-	bool shifts;	 /* a canary's share moves the parts of others, too */
-	uint8_t cuts;	 /* bit c: canary c is cut in the default rule */
+	bool is_view;		   /* published; else a kill */
+	bool lifts_kill;	   /* what the kill took does not come back */
+	bool rehashes;		   /* places in the hash space change */
+	bool shifts;		   /* a canary's share moves the parts of others, too */
+	uint8_t cuts[MODEL_RULES]; /* bit c: canary c is cut in the rule of that name */
 };
 
 struct model_backend {
@@ -52,6 +55,8 @@ struct model {
 	bool has_server_ids;
 	bool is_killed;
 	bool was_without_control; /* no backend of control served in some epoch */
+	int64_t kept_open; /* until then a writer without a change of its own may have kept an era
+			    */
 	struct model_backend backends[MODEL_BACKENDS];
 	struct epoch epochs[MODEL_EPOCHS];
 	int epochs_count;
@@ -78,11 +83,47 @@ struct observation {
 	int went;
 };
 
+/* Why a packet was not held to what its flow was promised. X(symbol, text) */
+#define FOR_EACH_EXCUSE(X)                                                                         \
+	X(FREE, "its flow had been taken from its backend")                                        \
+	X(NO_ROOM, "there was no room in the table")                                               \
+	X(DRAINED, "its drain was over")                                                           \
+	X(GIVEN_UP, "its era may have been given up for the next")                                 \
+	X(CUT_NAMED, "an id does not tell when it was given")                                      \
+	X(CUT_UNDONE, "a cut sent it to control, and not all of the cut holds any more")           \
+	X(CUT_REHASHED, "its client had another hash since the cut")                               \
+	X(CUT_MOVED, "its backend was another cohort's since the cut")                             \
+	X(CUT_PINNED, "its client was pinned at the cut")                                          \
+	X(CUT_JOINED, "its client changed its rule in the step of the cut")                        \
+	X(CUT_RETURNED, "its client was given back to the canary")                                 \
+	X(CUT_THRICE, "its client was cut thrice")                                                 \
+	X(CUT_LATE, "its drain is over since the cut")                                             \
+	X(KILLED, "it began under the kill")
+
+enum excuse {
+#define X(symbol, text) EXCUSE_##symbol,
+	FOR_EACH_EXCUSE(X)
+#undef X
+		EXCUSES
+};
+
+/* What segments were judged by, counted. */
+struct model_totals {
+	uint64_t stays, leaves, moves; /* they were held to it: stays where else was decided */
+	uint64_t stays_reruled, leaves_reruled; /* their client has had another rule since drain */
+	uint64_t stays_regrouped;		/* and another token */
+	uint64_t excuses[EXCUSES];
+};
+extern struct model_totals model_totals;
+
 /* Begins an epoch; the flows' decisions of it are then for the caller to fill in. */
 void model_begin(struct model *model, const struct epoch *epoch);
 /* Is the packet as promised? NULL, or what is broken. Takes down where the flow is. */
 const char *model_judge(const struct model *model, struct promised_flow *flow,
 			const struct observation *seen);
+/* A writer came @from to @to that had no change for the service: an era with less than a @second
+ * left lasts that long. */
+void model_note_writer(struct model *model, int64_t from, int64_t to, int64_t second);
 /* When the last change of the history took hold at the latest; after drain nothing but the decision
  * holds. */
 int64_t model_last_change(const struct model *model);

@@ -21,12 +21,13 @@
 
 struct world world_open(uint32_t transition_flows)
 {
-	struct limits limits = {.services = 96,
+	struct limits limits = {.services = WORLD_SERVICES,
 				.vips = 1024,
 				.backends = 8192,
 				.transition_flows = transition_flows};
 
-	return (struct world){lab_open(lab_secret, limits), lab_open(lab_secret, limits)};
+	return (struct world){.real = lab_open(lab_secret, limits),
+			      .twin = lab_open(lab_secret, limits)};
 }
 
 void world_close(struct world *world)
@@ -37,6 +38,7 @@ void world_close(struct world *world)
 
 void world_reset(struct world *world)
 {
+	memset(world->is_left, 0, sizeof(world->is_left));
 	lab_reset(world->real);
 	lab_reset(world->twin);
 	lab_publish(world->real);
@@ -165,6 +167,26 @@ void subject_tell(const struct subject *subject, struct model *model)
 		}
 }
 
+/* ---- clients ---- */
+
+void world_add_member(struct world *world, uint8_t segment, const struct prefix *client)
+{
+	lab_add_member(world->real, segment, client);
+	lab_add_member(world->twin, segment, client);
+}
+
+void world_remove_member(struct world *world, uint8_t segment, const struct prefix *client)
+{
+	lab_remove_member(world->real, segment, client);
+	lab_remove_member(world->twin, segment, client);
+}
+
+void world_set_group(struct world *world, uint8_t column, const struct prefix *client, uint8_t text)
+{
+	lab_set_group(world->real, column, client, text);
+	lab_set_group(world->twin, column, client, text);
+}
+
 /* ---- publishing ---- */
 
 static void *copy_of(void *old, const void *from, size_t size)
@@ -190,6 +212,9 @@ static void mirror(struct subject *subject)
 	to->service.vips = vips;
 	to->service.salt = salt;
 	memcpy(to->shares, from->shares, sizeof(to->shares));
+	memcpy(to->rule_names, from->rule_names, sizeof(to->rule_names));
+	memcpy(to->rule_segments, from->rule_segments, sizeof(to->rule_segments));
+	to->group_column = from->group_column;
 	for (i = 0; i < COHORTS_MAX; i++)
 		to->backends[i] =
 			copy_of(to->backends[i], from->backends[i],
@@ -210,58 +235,91 @@ static struct transition_plan plan_at(const struct lab_service *service, uint64_
 				      const struct epoch *epoch)
 {
 	struct transition_plan plan = service->plan;
+	size_t rule;
 
 	plan.now = now;
 	plan.hz = jiffies_hz();
 	plan.monotonic_ns = monotonic_now_ns();
-	plan.cuts[0] = epoch->cuts;
+	for (rule = 0; rule < service->service.rules_count; rule++)
+		plan.cuts[rule] = epoch->cuts[service->rule_names[rule]];
 	plan.cut_all = epoch->lifts_kill;
 	return plan;
 }
 
-static void stage(struct lab *lab, struct publication *publication, struct lab_service *service,
-		  const struct epoch *epoch)
+static void stage(struct lab *lab, struct publication *publication, const struct lab_table *table,
+		  struct lab_service *service, const struct epoch *epoch)
 {
 	struct transition_plan plan = plan_at(service, publication_now(publication), epoch);
+	struct client_classes classes = lab_table_classes(lab, table, service);
 	struct lab_image image;
 
 	lab_compile(service, &image);
 	require(lab, publication_stage(publication, service->slot, service->service.name,
 				       &image.image, service->epoch++, image.hops,
-				       service->has_eras ? &plan : NULL, NULL, lab->errors));
+				       service->has_eras ? &plan : NULL, &classes, lab->errors));
 	lab_image_release(&image);
 }
 
-static struct lab_service *service_in(const struct world *world, const struct lab *lab,
-				      const struct change *change)
+/* What is published of a service: the change that it is asked for, or nothing of its own. */
+static const struct change *change_of(const struct lab *lab, uint32_t slot,
+				      const struct change *changes, size_t count)
 {
-	return lab == world->real ? change->subject->real : change->subject->twin;
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		if (changes[i].subject->real->slot == slot)
+			return lab->services[slot]->has_eras && changes[i].in_place ? NULL
+										    : &changes[i];
+	return NULL;
 }
 
-/* All views of the changes but, in the real box, those in place. */
+/*
+ * All views of the changes but, in the real box, those in place; and where there is a new table,
+ * those of all other services. As if a writer had died between the stores, some may stay with the
+ * old one: a later writer finishes that.
+ */
 static void publish_views(struct world *world, struct lab *lab, const struct change *changes,
 			  size_t count)
 {
+	static const struct epoch none;
 	struct publication *publication;
-	size_t i, staged = 0;
+	struct lab_table table;
+	uint32_t slot;
+	bool dies = lab == world->real && random_below(&world->random, 4) == 0;
 
-	for (i = 0; i < count; i++)
-		staged += lab == world->twin || !changes[i].in_place;
-	if (!staged)
-		return;
 	require(lab, publication_begin(lab->datapath, &publication, lab->errors));
-	publication_expect(publication, staged);
-	for (i = 0; i < count; i++)
-		if (lab == world->twin || !changes[i].in_place)
-			stage(lab, publication, service_in(world, lab, &changes[i]),
-			      &changes[i].epoch);
+	publication_expect(publication, count);
+	lab_table_begin(lab, &table);
+	dies &= (table.in_use & (table.in_use - 1)) == 0;
+	for (slot = 0; slot < lab->services_count; slot++) {
+		const struct change *change = change_of(lab, slot, changes, count);
+		bool is_shown = lab_table_is_shown(&table, datapath_view(lab->datapath, slot));
+		bool stays = !change && (is_shown || (dies && random_below(&world->random, 2)));
+
+		if (!stays)
+			stage(lab, publication, &table, lab->services[slot],
+			      change ? &change->epoch : &none);
+		if (lab == world->twin)
+			continue;
+		world->is_finished[slot] = !stays && world->is_left[slot];
+		world->is_left[slot] = stays && !is_shown;
+		world->moved_tables += !stays && !change;
+	}
 	require(lab, publication_show(publication, lab->errors));
+	lab_table_end(&table);
 	publication_end(publication);
-	for (i = 0; i < count; i++)
+}
+
+static void lift_kills(struct lab *lab, const struct change *changes, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		uint32_t slot = changes[i].subject->real->slot;
+
 		if (changes[i].epoch.lifts_kill)
-			service_lift_kill(lab->datapath, service_in(world, lab, &changes[i])->slot,
-					  service_kills(lab->datapath,
-							service_in(world, lab, &changes[i])->slot));
+			service_lift_kill(lab->datapath, slot, service_kills(lab->datapath, slot));
+	}
 }
 
 void world_publish(struct world *world, struct change *changes, size_t count)
@@ -275,15 +333,17 @@ void world_publish(struct world *world, struct change *changes, size_t count)
 			lab_publish_health(world->real, changes[i].subject->real);
 	}
 	publish_views(world, world->real, changes, count);
+	lift_kills(world->real, changes, count);
 	to = jiffies_now(world);
 	publish_views(world, world->twin, changes, count);
+	lift_kills(world->twin, changes, count);
 	for (i = 0; i < count; i++) {
 		changes[i].epoch.from = from + changes[i].subject->waited;
 		changes[i].epoch.to = to + changes[i].subject->waited;
 	}
 }
 
-void world_show(struct world *world, struct random *random)
+void world_show(struct world *world)
 {
 	size_t i;
 
@@ -298,7 +358,7 @@ void world_show(struct world *world, struct random *random)
 	for (i = 0; i < world->real->services_count; i++) {
 		struct subject subject = {.real = world->real->services[i]};
 
-		shown_view(world, &subject)->era = 1 + random_below(random, 255);
+		shown_view(world, &subject)->era = 1 + random_below(&world->random, 255);
 	}
 }
 
@@ -311,7 +371,7 @@ void world_kill(struct world *world, struct subject *subject)
 /* ---- packets ---- */
 
 struct decision world_decide(const struct world *world, const struct subject *subject,
-			     const struct frame *frame, int64_t *now)
+			     const struct frame *frame, int64_t *now, uint8_t *rule)
 {
 	struct explanation told;
 	struct run run;
@@ -328,10 +388,13 @@ struct decision world_decide(const struct world *world, const struct subject *su
 	if (told.has_backend)
 		decision.backend = id_of_address(&subject->twin->numbered[told.backend]);
 	decision.cohort = told.chosen_cohort;
-	/* A fall back to control hides the reason: of those without a rule only a pin has one. */
+	decision.token = told.token;
+	*rule = told.rule;
 	decision.reason = told.decision;
-	if (told.decision == REASON_COHORT_DOWN)
-		decision.reason = told.rule == RULE_NONE ? REASON_OVERRIDE : REASON_DEFAULT;
+	if (told.rule != RULE_NONE)
+		decision.reason = REASON_RULE; /* whichever it was */
+	else if (told.decision == REASON_COHORT_DOWN)
+		decision.reason = REASON_OVERRIDE; /* of those without a rule the only one */
 	return decision;
 }
 

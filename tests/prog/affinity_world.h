@@ -13,10 +13,16 @@
 #include "affinity_model.h"
 #include "lab.h"
 
-struct random;
+#include "tests/random.h"
+
+#define WORLD_SERVICES 96
 
 struct world {
 	struct lab *real, *twin;
+	struct random random;
+	/* By slot: a writer who died left it at the table before; another has finished that. */
+	bool is_left[WORLD_SERVICES], is_finished[WORLD_SERVICES];
+	uint64_t moved_tables; /* views that were shown for the sake of a new segment table alone */
 };
 
 struct subject {
@@ -38,19 +44,26 @@ void world_close(struct world *world);
 void world_reset(struct world *world);
 void world_add(struct world *world, struct subject *subject, const char *name, unsigned int place);
 /* Shows all services for the first time, with eras numbered from any number on. */
-void world_show(struct world *world, struct random *random);
+void world_show(struct world *world);
 
 int64_t world_now(const struct world *world, const struct subject *subject);
 void world_wait(struct world *world, struct subject *subject, int64_t jiffies);
+
+/* Clients belong to the box: who is changed must be looked up by one subject alone. */
+void world_add_member(struct world *world, uint8_t segment, const struct prefix *client);
+void world_remove_member(struct world *world, uint8_t segment, const struct prefix *client);
+void world_set_group(struct world *world, uint8_t column, const struct prefix *client,
+		     uint8_t text);
 
 /* Brings both boxes to what the subjects' real services say. Cuts, and a kill that is lifted, are
  * the epochs'. */
 void world_publish(struct world *world, struct change *changes, size_t count);
 void world_kill(struct world *world, struct subject *subject);
 
-/* The current decision on a frame, and when it was asked. */
+/* The current decision on a frame, when it was asked, and which rule decided, as the box says: its
+ * index or RULE_NONE. */
 struct decision world_decide(const struct world *world, const struct subject *subject,
-			     const struct frame *frame, int64_t *now);
+			     const struct frame *frame, int64_t *now, uint8_t *rule);
 /* Where the frame really goes: a backend, or NOWHERE. */
 int world_send(const struct world *world, const struct frame *frame);
 /* By which path, for the trace. */
