@@ -18,32 +18,37 @@ segment_line_at(const struct segment_table *table, const struct segment_line *li
 
 /*
  * Functions of their own, and global ones: the verifier walks them once, for any table, and what
- * they need of the stack, which with the program's 384 bytes must be 512 at the most, is given back
- * before the next stage. So prefixes are apart from exact clients.
+ * they need of the stack is given back before the next one. One for each probe of a table of IPv4
+ * clients: together they need more of it than the program leaves.
  */
-__noinline __u32 find_client4(const struct segment_table *table, __u32 address)
+__noinline __u32 find_root4(const struct segment_table *table, __u32 address)
 {
-	return table ? segment_client4(table, NULL, address) : 0;
+	return table && table->flags & SEGMENT_PREFIXES4 ? segment_root4(table, NULL, address) : 0;
 }
 
-__noinline __u32 find_prefix4(const struct segment_table *table, __u32 address)
+__noinline __u32 find_client4(const struct segment_table *table, __u32 address, __u32 second)
 {
-	return table ? segment_prefix4(table, NULL, segment_root4(table, NULL, address), address)
-		     : 0;
+	return table && table->clients4_buckets ? segment_probe4(table, NULL, address, second) : 0;
+}
+
+__noinline __u32 find_prefix4(const struct segment_table *table, __u32 root, __u32 address)
+{
+	return table ? segment_prefix4(table, NULL, root, address) : 0;
+}
+
+/* As segment_value4(). */
+static __always_inline __u32 find_value4(const struct segment_table *table, __u32 address)
+{
+	__u32 root = find_root4(table, address), found = find_client4(table, address, 0);
+
+	if (found == SEGMENT_IN_SECOND)
+		found = find_client4(table, address, 1);
+	return found ? found - 1 : find_prefix4(table, root, address);
 }
 
 __noinline __u32 find_client6(const struct segment_table *table, __u64 high, __u64 low)
 {
 	return table ? segment_value6(table, NULL, high, low) : 0;
-}
-
-static __always_inline __u32 value_of_address4(const struct segment_table *table, __u32 address)
-{
-	__u32 found = table->clients4_buckets ? find_client4(table, address) : 0;
-
-	if (found)
-		return found - 1;
-	return table->flags & SEGMENT_PREFIXES4 ? find_prefix4(table, address) : 0;
 }
 
 static __always_inline __u32 segment_value(const struct packet *p,
@@ -54,7 +59,7 @@ static __always_inline __u32 segment_value(const struct packet *p,
 	__be32 address4;
 
 	if (is_ipv4_client(&p->headers, &address4))
-		return value_of_address4(table, bpf_ntohl(mask_address4(masks, address4)));
+		return find_value4(table, bpf_ntohl(mask_address4(masks, address4)));
 	address = mask_address6(p->headers.source6, table->prefix6);
 	return find_client6(table, bpf_be64_to_cpu(address.high), bpf_be64_to_cpu(address.low));
 }

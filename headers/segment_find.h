@@ -14,31 +14,39 @@
 
 #include "segments.h"
 
+#define SEGMENT_IN_SECOND (~0u) /* it may be */
+
+/* An exact client's value + 1 in its first bucket, or in its @second; 0: it is not there. */
+pure_inline __u32 segment_probe4(const struct segment_table *table,
+				 const struct segment_line *lines, __u32 address, int second)
+{
+	struct segment_place place = segment_place(segment_hash4(address, table->multiplier4),
+						   table->clients4_buckets, table->clients4_shift);
+	__u64 want = segment_want4(place, table->clients4_bits);
+	const struct segment_line *line;
+	__u32 bucket = place.bucket, found;
+	const __u64 *words;
+
+	if (second) {
+		bucket = segment_second(place, table->clients4_buckets);
+		want |= segment_second_bit(table->clients4_width);
+	}
+	line = segment_line_at(table, lines, bucket / 2);
+	if (!line)
+		return 0;
+	words = segment_bucket(line, bucket);
+	found = segment_find_packed(words, want, table->clients4_lanes, table->clients4_width,
+				    table->clients4_fold, table->clients4_bits);
+	return !found && !second && segment_packed_goes_on(words) ? SEGMENT_IN_SECOND : found;
+}
+
 /* An exact client's value + 1; 0: there is none. */
 pure_inline __u32 segment_client4(const struct segment_table *table,
 				  const struct segment_line *lines, __u32 address)
 {
-	__u8 bits = table->clients4_bits, width = table->clients4_width;
-	__u8 fold = table->clients4_fold;
-	__u32 bucket, buckets = table->clients4_buckets, found;
-	struct segment_place place = segment_place(segment_hash4(address, table->multiplier4),
-						   buckets, table->clients4_shift);
-	const struct segment_line *line = segment_line_at(table, lines, place.bucket / 2);
-	__u64 want = segment_want4(place, bits), lanes = table->clients4_lanes;
-	const __u64 *words;
+	__u32 found = segment_probe4(table, lines, address, 0);
 
-	if (!line)
-		return 0;
-	words = segment_bucket(line, place.bucket);
-	found = segment_find_packed(words, want, lanes, width, fold, bits);
-	if (found || !segment_packed_goes_on(words))
-		return found;
-	bucket = segment_second(place, buckets);
-	line = segment_line_at(table, lines, bucket / 2);
-	if (!line)
-		return 0;
-	return segment_find_packed(segment_bucket(line, bucket), want | segment_second_bit(width),
-				   lanes, width, fold, bits);
+	return found == SEGMENT_IN_SECOND ? segment_probe4(table, lines, address, 1) : found;
 }
 
 /* The same of IPv6, where clients have at most 64 bits and entries are packed. */
