@@ -31,7 +31,7 @@ SKELETON := $(BUILD)/xdp_canary.skel.h
 
 # Objects and skeletons that only a rule's pattern names are kept.
 .SECONDARY:
-.PHONY: all help test demo install clean
+.PHONY: all help test demo examples install clean
 all: $(BUILD)/xdp-canary
 
 help:
@@ -64,6 +64,12 @@ demo:
 	$(Q)scripts/setup test
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)scripts/demo
+
+## make examples  who gets the new version first: docs/examples, each command of its pages; root; installs packages
+examples:
+	$(Q)scripts/setup test
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)scripts/examples
 
 ## make test      unit, program and end-to-end tests; root; installs packages
 test:
