@@ -366,11 +366,16 @@ int rewrite_end(struct rewrite *rewrite, struct attribute_counts *counts, struct
 
 	if (!error)
 		error = batch_flush(rewrite->batch, errors);
-	/* A table that is read cannot go. */
+	/*
+	 * A table that is read cannot go. Debian's SQLite would write zeros to all its pages; FAST
+	 * leaves those that need not be written to be overwritten by the next table.
+	 */
 	sqlite3_finalize(rewrite->old);
 	rewrite->old = NULL;
 	if (!error)
-		error = sql_execute(rewrite->store, "DROP TABLE clients_before", ATTEMPT, errors);
+		error = sql_execute(rewrite->store,
+				    "PRAGMA secure_delete = FAST; DROP TABLE clients_before",
+				    ATTEMPT, errors);
 	*counts = rewrite->counts;
 	return error;
 }
