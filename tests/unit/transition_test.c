@@ -1340,7 +1340,7 @@ static void assert_cuts(const struct history *history, uint8_t generation, unsig
 	for (position = 0; position < POSITIONS; position++) {
 		bool kept = position >= first && position < last;
 
-		assert_int_equal(rule_cuts(&history->rules[0], 1, hash_of(position), generation),
+		assert_int_equal(rule_cuts(&history->rules[0], 1, hash_of(position), generation, 0),
 				 !kept);
 	}
 }
