@@ -415,6 +415,19 @@ static void what_is_taken_is_what_was_counted_and_nothing_is_left(void **state)
 	observed_take_release(&take);
 }
 
+/* So that who claims it next begins with nothing, and is nobody until its address is written. */
+static void assert_free_records_are_empty(const struct lab *lab)
+{
+	const struct observed_client *all =
+		map_array(lab->datapath, MAP_OBSERVED, struct observed_client);
+	static const struct observed_client empty;
+	uint32_t i;
+
+	for (i = 0; i < lab->datapath->maps[MAP_OBSERVED].entries; i++)
+		if (all[i].tag == OBSERVED_FREE)
+			assert_memory_equal(&all[i], &empty, sizeof(empty));
+}
+
 /* Who was there in a window keeps the record through the next one, and no longer. */
 static void a_record_is_freed_when_its_client_was_away_for_a_whole_window(void **state)
 {
@@ -432,6 +445,7 @@ static void a_record_is_freed_when_its_client_was_away_for_a_whole_window(void *
 		take = take_all(lab);
 		assert_int_equal(take.list.count, window ? 1 : 2);
 		observed_take_release(&take);
+		assert_free_records_are_empty(lab);
 	}
 	run_some(lab);
 	assert_int_equal(packets_of(lab, "198.51.100.7"), 2);

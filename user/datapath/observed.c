@@ -291,7 +291,8 @@ static bool is_empty(const struct observed_client *client)
 	       !client->last;
 }
 
-/* A record that counted nothing in the whole window is to be freed. */
+/* A record that counted nothing in the whole window is to be freed; one that was dying already
+ * still is. */
 static int take_one(struct observed_take *take, struct observed_client *record, uint32_t number)
 {
 	struct observed_client client;
@@ -299,7 +300,7 @@ static int take_one(struct observed_take *take, struct observed_client *record, 
 
 	if (load(&record->tag) == OBSERVED_FREE)
 		return 0;
-	if (load(&record->tag) == OBSERVED_DYING || !(load(&record->high) | load(&record->low)))
+	if (!(load(&record->high) | load(&record->low)))
 		return look_again(take, number);
 	take_record(record, &client);
 	if (has_counted(&client))
