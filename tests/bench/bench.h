@@ -6,7 +6,7 @@
 
 #include "lab.h"
 
-#define CASES_MAX 80
+#define CASES_MAX 96
 #define ROUNDS	  101
 #define QUIET                                                                                      \
 	51 /* of the rounds, those that took the least time: a neighbour's load comes and goes */
@@ -63,6 +63,9 @@ void eras_release(void);
 /* observe.c: services whose clients are observed. */
 void plans_add_observed(struct plans *plans);
 void observed_release(void);
+/* lookups.c: services with rules over segments. */
+void plans_add_lookups(struct plans *plans);
+void lookups_release(void);
 /* segments.c: what it takes to make a table of clients. True if that is over budget. */
 bool segments_print_publishing(void);
 

@@ -220,6 +220,7 @@ void plans_make(struct plans *plans)
 	plan->clients = MANY_CLIENTS;
 	plans_add_eras(plans);
 	plans_add_observed(plans);
+	plans_add_lookups(plans);
 }
 
 void plans_release(void)
@@ -228,6 +229,7 @@ void plans_release(void)
 
 	eras_release();
 	observed_release();
+	lookups_release();
 	for (i = 0; i < sizeof(boxes) / sizeof(boxes[0]); i++)
 		lab_close(boxes[i]);
 }

@@ -471,16 +471,17 @@ int control_publish(struct control *control)
 		if (!error)
 			error = publication_begin(control->datapath, &publication, control->errors);
 		if (!error)
-			publication_expect(publication, control->touched_all
-								? control->policy->services_count
-								: control->touched_count);
-		if (!error)
 			error = next_hops_open(&next_hops, control->errors);
 	}
 	if (!error && control->datapath)
 		error = adopt_kills(control);
 	if (!error)
 		error = tables_begin(control, secret, &control->tables);
+	if (!error && control->datapath)
+		publication_expect(publication, control->touched_all
+							? control->policy->services_count
+							: control->touched_count +
+								  tables_moving(control->tables));
 	if (!error)
 		error = stage_all(control, publication, next_hops);
 	if (!error)

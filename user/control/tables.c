@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Which names the table is built of, gathered from the store; how it is built: segment/classes.c. */
+/* Which names the table is built of, gathered from the store; how it is built: segment/classes.c.
+ */
 #include "control/tables.h"
 
 #include "catalogue/catalogue.h"
@@ -380,6 +381,17 @@ void tables_end(struct tables *tables)
 bool tables_are_shown(const struct tables *tables, const struct view *view)
 {
 	return !view_has_table(view) || view_table(view) == tables->place;
+}
+
+size_t tables_moving(const struct tables *tables)
+{
+	const struct datapath *datapath = tables->control->datapath;
+	size_t count = 0;
+	uint32_t slot;
+
+	for (slot = 0; slot < datapath->maps[MAP_CELLS].entries; slot++)
+		count += !tables_are_shown(tables, datapath_view(datapath, slot));
+	return count;
 }
 
 void tables_classes(const struct tables *tables, const struct service *service,

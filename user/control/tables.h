@@ -20,6 +20,8 @@ struct tables;
 int tables_begin(struct control *control, struct siphash_key secret, struct tables **out);
 void tables_end(struct tables *tables);
 
+/* How many services' views are to use another table than they do: each may begin an era. */
+size_t tables_moving(const struct tables *tables);
 /* Does the shown view (NULL: none) use the table that it is to use, if it uses one? */
 bool tables_are_shown(const struct tables *tables, const struct view *view);
 /* The classes of the table for the view of @service that is to follow @shown (NULL: none). Its
