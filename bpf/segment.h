@@ -21,29 +21,28 @@ segment_line_at(const struct segment_table *table, const struct segment_line *li
  * they need of the stack is given back before the next one. One for each probe of a table of IPv4
  * clients: together they need more of it than the program leaves.
  */
-__noinline __u32 find_root4(const struct segment_table *table, __u32 address)
-{
-	return table && table->flags & SEGMENT_PREFIXES4 ? segment_root4(table, NULL, address) : 0;
-}
-
 __noinline __u32 find_client4(const struct segment_table *table, __u32 address, __u32 second)
 {
-	return table && table->clients4_buckets ? segment_probe4(table, NULL, address, second) : 0;
+	return table ? segment_probe4(table, NULL, address, second) : 0;
 }
 
-__noinline __u32 find_prefix4(const struct segment_table *table, __u32 root, __u32 address)
+__noinline __u32 find_prefix4(const struct segment_table *table, __u32 address)
 {
-	return table ? segment_prefix4(table, NULL, root, address) : 0;
+	return table ? segment_prefix4(table, NULL, address) : 0;
 }
 
 /* As segment_value4(). */
 static __always_inline __u32 find_value4(const struct segment_table *table, __u32 address)
 {
-	__u32 root = find_root4(table, address), found = find_client4(table, address, 0);
+	__u32 found = 0;
 
+	if (table->clients4_buckets)
+		found = find_client4(table, address, 0);
 	if (found == SEGMENT_IN_SECOND)
 		found = find_client4(table, address, 1);
-	return found ? found - 1 : find_prefix4(table, root, address);
+	if (found)
+		return found - 1;
+	return table->flags & SEGMENT_PREFIXES4 ? find_prefix4(table, address) : 0;
 }
 
 __noinline __u32 find_client6(const struct segment_table *table, __u64 high, __u64 low)

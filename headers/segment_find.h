@@ -104,45 +104,20 @@ pure_inline __u32 segment_client6_whole(const struct segment_table *table,
 		       : segment_find_whole6(line, high);
 }
 
-/* The leaf below inner lines: its line. */
-pure_inline __u32 segment_descend4(const struct segment_table *table,
-				   const struct segment_line *lines, __u32 index, __u32 levels,
-				   __u64 address)
+pure_inline __u32 segment_prefix4(const struct segment_table *table,
+				  const struct segment_line *lines, __u32 address)
 {
-	for (__u32 level = 0; level < SEGMENT_ROOT4_LEVELS_MASK && level < levels; level++) {
-		const struct segment_line *line = segment_line_at(table, lines, index);
+	__u64 lanes = segment_lanes_of(address, table->blocks4_shift);
+	const struct segment_line *line =
+		segment_line_at(table, lines, table->blocks4 + (address >> table->blocks4_shift));
 
+	for (int level = 0; level < SEGMENT_INNER4_LEVELS; level++) {
 		if (!line)
 			return 0;
-		index = segment_inner4(line, address);
+		if (!(line->words[0] & SEGMENT_INNER))
+			break;
+		line = segment_line_at(table, lines, segment_inner4(line, lanes));
 	}
-	return index;
-}
-
-/* What the root of the address is. */
-pure_inline __u32 segment_root4(const struct segment_table *table, const struct segment_line *lines,
-				__u32 address)
-{
-	__u32 root = address >> SEGMENT_LANE_BITS;
-	const struct segment_line *line = segment_line_at(table, lines, table->roots4 + root / 16);
-
-	return line ? line->halves[root & 15] : 0;
-}
-
-pure_inline __u32 segment_prefix4(const struct segment_table *table,
-				  const struct segment_line *lines, __u32 root, __u32 address)
-{
-	__u32 index = root & SEGMENT_ROOT4_LINE_MASK;
-	__u32 levels = root >> SEGMENT_ROOT4_LEVELS & SEGMENT_ROOT4_LEVELS_MASK;
-	const struct segment_line *line;
-	__u64 lanes;
-
-	if (!(root & SEGMENT_ROOT4_NODE))
-		return root;
-	lanes = segment_lanes_of(address, root >> SEGMENT_ROOT4_SHIFT & SEGMENT_ROOT4_SHIFT_MASK);
-	if (levels)
-		index = segment_descend4(table, lines, index, levels, lanes);
-	line = segment_line_at(table, lines, index);
 	if (!line)
 		return 0;
 	return table->flags & SEGMENT_SHORT4 ? segment_leaf4_short(line, lanes)
@@ -190,13 +165,13 @@ pure_inline __u32 segment_prefix6_long(const struct segment_table *table,
 pure_inline __u32 segment_value4(const struct segment_table *table,
 				 const struct segment_line *lines, __u32 address)
 {
-	__u32 root = 0, found = 0;
+	__u32 found = 0;
 
-	if (table->flags & SEGMENT_PREFIXES4) /* both lines are on their way at once */
-		root = segment_root4(table, lines, address);
 	if (table->clients4_buckets)
 		found = segment_client4(table, lines, address);
-	return found ? found - 1 : segment_prefix4(table, lines, root, address);
+	if (found)
+		return found - 1;
+	return table->flags & SEGMENT_PREFIXES4 ? segment_prefix4(table, lines, address) : 0;
 }
 
 /* The value of an IPv6 client: @low is 0 where clients have at most 64 bits. */

@@ -5,8 +5,7 @@
  * number below 2^32 - 1; 0: no segment, no group.
  *
  *   exact clients   one line a probe: set-associative, IPv4 and IPv6 apart
- *   IPv4 prefixes   2^17 roots by the address's first 17 bits, each a value or the place of lines
- *                   of sorted starts
+ *   IPv4 prefixes   a line for each block of addresses, of sorted starts or of what is below it
  *   IPv6 prefixes   a static tree of sorted starts, one line a level
  *
  * An exact client has its whole value: no prefix is asked for it.
@@ -28,7 +27,7 @@
 #define SEGMENT_TREE6_MOST 10 /* levels */
 
 enum segment_flag {
-	SEGMENT_PREFIXES4 = 1 << 0, /* there are roots */
+	SEGMENT_PREFIXES4 = 1 << 0, /* there are blocks */
 	SEGMENT_SHORT4 = 1 << 1,    /* values of IPv4 leaves have 16 bits */
 };
 
@@ -47,11 +46,12 @@ struct segment_table {
 	__u32 multiplier4;
 	__u32 clients4_buckets; /* of exact clients, from line 0 on; 0: none */
 	__u32 clients6, clients6_buckets;
-	__u32 roots4;
+	__u32 blocks4;
 	__u32 tree6_levels; /* with the leaves; 0: no IPv6 prefixes */
 	__u32 values_count; /* values are below */
 	__u8 clients4_fold; /* width of the lanes of a word but the last */
-	__u8 reserved[3];
+	__u8 blocks4_shift; /* 32 less the bits of an address that choose the block */
+	__u8 reserved[2];
 
 	/* Read where there are IPv6 prefixes. */
 	__u32 tree6[SEGMENT_TREE6_MOST]; /* first line of each level, the leaves last */
@@ -221,81 +221,64 @@ pure_inline __u32 segment_find_whole6_long(const struct segment_line *line, __u6
 /* ---- IPv4 prefixes ---- */
 
 /*
- * A root is a value below 2^31, or names the line that its starts are in:
+ * The first bits of an address, 12 to 17 of them as is best for the table, choose its block's line;
+ * the 20 or fewer bits that are left are compared to sorted starts, three in a word, in lanes of 21
+ * bits. A lane that is not used is 2^20, above every address. Value i of a leaf is of the addresses
+ * between starts i - 1 and i. Bit 63 of the first word: the line is an inner one, and has the first
+ * starts of its children but the first, which lie one behind the other.
  *
- *   1 | inner levels:2 | shift:4 | line:25
- *
- * A leaf is of 2^shift neighbouring roots (all of which name it, or have one value), whose starts
- * are multiples of 2^shift; so it goes by 15 bits of the address, those from bit `shift` on. Its
- * lanes of 16 bits are sorted starts; value i is of the addresses between starts i - 1 and i. A
- * lane that is not used is 2^15, above every address.
- *
- *   short  quarters 0-14: starts     quarters[16..31]: values
- *   else   quarters 0-9: starts      halves[5..15]: values
- *   inner  quarters 0-29: first starts of all children but the first     halves[15]: first child
+ *   short leaf   words 0-3: starts     quarters[16..28]: values
+ *   other leaf   words 0-2: starts     halves[6..15]: values
+ *   inner        words 0-6: starts     halves[14]: line of the first child
  */
-#define SEGMENT_ROOT4_BITS	  17
-#define SEGMENT_ROOTS4_LINES	  ((1u << SEGMENT_ROOT4_BITS) / 16)
-#define SEGMENT_LANE_BITS	  (32 - SEGMENT_ROOT4_BITS)
-#define SEGMENT_LANE_FREE	  (1u << SEGMENT_LANE_BITS)
-#define SEGMENT_ROOT4_NODE	  (1u << 31)
-#define SEGMENT_ROOT4_LEVELS	  29
-#define SEGMENT_ROOT4_LEVELS_MASK 3u
-#define SEGMENT_ROOT4_SHIFT	  25
-#define SEGMENT_ROOT4_SHIFT_MASK  15u
-#define SEGMENT_ROOT4_LINE_MASK	  ((1u << SEGMENT_ROOT4_SHIFT) - 1)
-#define SEGMENT_LEAF4_STARTS	  10
-#define SEGMENT_LEAF4_SHORT	  15 /* starts of a leaf of short values */
-#define SEGMENT_INNER4_STARTS	  30
-#define SEGMENT_INNER4_CHILD	  15 /* of halves */
+#define SEGMENT_BLOCK4_BITS_LEAST 12
+#define SEGMENT_BLOCK4_BITS_MOST  17
+#define SEGMENT_LEAF4_WORDS	  3
+#define SEGMENT_SHORT4_WORDS	  4
+#define SEGMENT_INNER4_WORDS	  7
+#define SEGMENT_WORD_STARTS	  3
+#define SEGMENT_INNER4_CHILD	  14 /* of halves */
+#define SEGMENT_INNER4_LEVELS	  4  /* at the most: 22^4 leaves are more than 2^20 starts need */
 
-#define SEGMENT_LANES	  0x0001000100010001ULL
-#define SEGMENT_LANE_TOPS 0x8000800080008000ULL
+#define SEGMENT_LANE_BITS 21
+#define SEGMENT_LANE_FREE (1u << (SEGMENT_LANE_BITS - 1))
+#define SEGMENT_LANES	  (1ULL | 1ULL << SEGMENT_LANE_BITS | 1ULL << 2 * SEGMENT_LANE_BITS)
+#define SEGMENT_LANE_TOPS (SEGMENT_LANES * SEGMENT_LANE_FREE)
+#define SEGMENT_INNER	  (1ULL << 63)
 
-/* Every lane an address, its top bit set: from which lanes can be taken without a borrow. */
-pure_inline __u64 segment_lanes_of(__u32 address, __u32 shift)
+/* The address in every lane, and the top bit set: starts can be taken from it without a borrow. */
+pure_inline __u64 segment_lanes_of(__u32 address, __u8 shift)
 {
-	return (address >> shift & (SEGMENT_LANE_FREE - 1)) * SEGMENT_LANES | SEGMENT_LANE_TOPS;
+	return (address & ((1u << shift) - 1)) * SEGMENT_LANES | SEGMENT_LANE_TOPS;
 }
 
-/* 1 in each lane whose start is at or below the address. */
-pure_inline __u64 segment_lanes_below(__u64 address, __u64 starts)
+/* How many starts of the first @count words are at or below the address. */
+pure_inline __u32 segment_starts_below(const struct segment_line *line, __u64 address, int count)
 {
-	return ((address - starts) & SEGMENT_LANE_TOPS) >> SEGMENT_LANE_BITS;
-}
+	__u64 below = 0;
 
-pure_inline __u32 segment_lanes_sum(__u64 lanes)
-{
-	return lanes * SEGMENT_LANES >> 48;
+	for (int i = 0; i < count; i++)
+		below +=
+			((address - line->words[i]) & SEGMENT_LANE_TOPS) >> (SEGMENT_LANE_BITS - 1);
+	return below * SEGMENT_LANES >> 2 * SEGMENT_LANE_BITS & (SEGMENT_LANE_FREE - 1);
 }
 
 pure_inline __u32 segment_leaf4_short(const struct segment_line *line, __u64 address)
 {
-	__u64 below = segment_lanes_below(address, line->words[0]) +
-		      segment_lanes_below(address, line->words[1]) +
-		      segment_lanes_below(address, line->words[2]) +
-		      segment_lanes_below(address, line->words[3]);
-
-	return line->quarters[16 + (segment_lanes_sum(below) & 15)];
+	return line
+		->quarters[16 + (segment_starts_below(line, address, SEGMENT_SHORT4_WORDS) & 15)];
 }
 
 pure_inline __u32 segment_leaf4(const struct segment_line *line, __u64 address)
 {
-	__u64 below = segment_lanes_below(address, line->words[0]) +
-		      segment_lanes_below(address, line->words[1]) +
-		      segment_lanes_below((__u32)address, line->halves[4]);
-
-	return line->halves[(5 + segment_lanes_sum(below)) & 15];
+	return line->halves[(6 + segment_starts_below(line, address, SEGMENT_LEAF4_WORDS)) & 15];
 }
 
 /* The child's line. */
 pure_inline __u32 segment_inner4(const struct segment_line *line, __u64 address)
 {
-	__u64 below = segment_lanes_below((__u32)address, line->halves[14]);
-
-	for (int i = 0; i < 7; i++)
-		below += segment_lanes_below(address, line->words[i]);
-	return line->halves[SEGMENT_INNER4_CHILD] + segment_lanes_sum(below);
+	return line->halves[SEGMENT_INNER4_CHILD] +
+	       segment_starts_below(line, address, SEGMENT_INNER4_WORDS);
 }
 
 /* ---- IPv6 prefixes ---- */

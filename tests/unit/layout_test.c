@@ -190,6 +190,25 @@ static void a_client_that_is_left_out_of_a_prefix_is_an_entry(void **state)
 	spans_release(&spans);
 }
 
+/* Where IPv4 begins behind it, and what is behind that is another value. */
+static void a_client_beside_ipv4_is_an_entry(void **state)
+{
+	const struct box box = {32, 128};
+	struct member_value value = {{.low = 0xfffeffffffff, .length = 128}, 3};
+	struct segment_image image;
+	struct spans spans;
+
+	(void)state;
+	assert_int_equal(spans_of_values(&value, 1, &spans), 0);
+	image = built(&spans, box);
+	assert_int_equal(image.clients, 1);
+	assert_int_equal(image.prefixes, 0);
+	assert_all_found(&image, &spans, box);
+	assert_walked_back(&image, &spans);
+	segment_image_release(&image);
+	spans_release(&spans);
+}
+
 /* Every other address of a prefix is a client of its own. */
 static void a_background_that_only_shows_between_clients_is_one_start(void **state)
 {
@@ -332,6 +351,7 @@ int main(void)
 		cmocka_unit_test(nothing_takes_no_line),
 		cmocka_unit_test(values_of_32_bits_are_too_big),
 		cmocka_unit_test(a_client_that_is_left_out_of_a_prefix_is_an_entry),
+		cmocka_unit_test(a_client_beside_ipv4_is_an_entry),
 		cmocka_unit_test(a_background_that_only_shows_between_clients_is_one_start),
 		cmocka_unit_test(a_million_clients_and_all_prefixes_that_the_limits_allow),
 		cmocka_unit_test(a_hundred_thousand_prefixes_side_by_side),

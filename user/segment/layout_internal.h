@@ -52,6 +52,7 @@ struct part6 {
 	size_t clients_count, starts_count;
 };
 
+/* parts.c. 0 or -ENOMEM. */
 int part4_of(const struct spans *spans, unsigned int prefix4, struct part4 *out);
 int part6_of(const struct spans *spans, unsigned int prefix6, struct part6 *out);
 void part4_release(struct part4 *part);
@@ -79,7 +80,7 @@ int clients_walk(const struct segment_table *table, const struct segment_line *l
 		 struct span **out, size_t *count);
 
 /* prefixes4.c, prefixes6.c */
-void prefixes4_build(const struct part4 *part, struct segment_table *table, struct lines *lines);
+int prefixes4_build(const struct part4 *part, struct segment_table *table, struct lines *lines);
 int prefixes6_build(const struct part6 *part, struct segment_table *table, struct lines *lines);
 /* What they say from where on, sorted, without the clients; none: 0 everywhere. malloc()ed. */
 int prefixes4_walk(const struct segment_table *table, const struct segment_line *lines,

@@ -1,195 +1,232 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Roots and leaves of IPv4 prefixes. The address space is halved until what is left of the starts
- * fits a leaf at its granularity, down to a root's 2^15 addresses; where a root has more, there are
- * inner lines above its leaves. A root all of whose addresses have one value is that value, though
- * its neighbours may share a leaf.
+ * Blocks of IPv4 addresses. A block whose starts fit a leaf is one; else its line is the top of a
+ * tree, filled from left to right. More and smaller blocks have more lines of few starts, fewer and
+ * larger ones more trees. The least is taken, where lines below a block count twice: they are
+ * memory, and one more line to wait for.
  */
 #include "segment/layout_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define CHILDREN   (SEGMENT_INNER4_STARTS + 1)
+#define CHILDREN   (SEGMENT_INNER4_WORDS * SEGMENT_WORD_STARTS + 1)
 #define SHORTS_MAX (1u << 16) /* values of short leaves are below */
 
-struct roots {
-	const struct value4 *starts;
-	struct segment_table *table;
-	struct lines *lines;
+struct format {
 	bool is_short;
-	uint32_t capacity; /* starts of a leaf */
+	uint32_t starts; /* of a leaf */
+	uint32_t values; /* where its values begin, in quarters or halves */
 };
 
-/* Neighbouring roots, and the starts in them but one at their very beginning. */
-struct block {
-	uint32_t first_root, shift; /* 2^shift roots */
-	size_t from, end;	    /* of starts */
-	uint32_t value;		    /* before the first of these */
-};
-
-static uint32_t *root_of(struct roots *roots, uint32_t root)
+static struct format format_of(const struct segment_table *table)
 {
-	return &roots->lines->list[roots->table->roots4 + root / 16].halves[root % 16];
+	if (table->flags & SEGMENT_SHORT4)
+		return (struct format){true, SEGMENT_SHORT4_WORDS * SEGMENT_WORD_STARTS,
+				       SEGMENT_SHORT4_WORDS * 4};
+	return (struct format){false, SEGMENT_LEAF4_WORDS * SEGMENT_WORD_STARTS,
+			       SEGMENT_LEAF4_WORDS * 2};
 }
 
-/* @starts behind that of @value; @count is the capacity at the most. */
-static uint32_t add_leaf(struct roots *roots, const struct value4 *starts, size_t count,
-			 uint32_t value, uint32_t shift)
+/* ---- lines ---- */
+
+static void set_lane(struct segment_line *line, uint32_t lane, uint32_t start)
 {
-	uint32_t index = lines_add(roots->lines, 1), i;
-	struct segment_line *leaf = &roots->lines->list[index];
+	line->words[lane / SEGMENT_WORD_STARTS] |=
+		(uint64_t)start << lane % SEGMENT_WORD_STARTS * SEGMENT_LANE_BITS;
+}
 
-	for (i = 0; i <= roots->capacity; i++) {
-		uint32_t at = SEGMENT_LANE_FREE;
+static uint32_t lane_of(const struct segment_line *line, uint32_t lane)
+{
+	return line->words[lane / SEGMENT_WORD_STARTS] >>
+		       lane % SEGMENT_WORD_STARTS * SEGMENT_LANE_BITS &
+	       ((1u << SEGMENT_LANE_BITS) - 1);
+}
 
-		if (roots->is_short)
-			leaf->quarters[SEGMENT_LEAF4_SHORT + 1 + i] = value;
-		else
-			leaf->halves[SEGMENT_LEAF4_STARTS / 2 + i] = value;
-		if (i < count) {
-			at = starts[i].address >> shift & (SEGMENT_LANE_FREE - 1);
-			value = starts[i].value;
-		}
-		if (i < roots->capacity || roots->is_short)
-			leaf->quarters[i] = at;
+static void set_value(struct segment_line *line, const struct format *format, uint32_t index,
+		      uint32_t value)
+{
+	if (format->is_short)
+		line->quarters[format->values + index] = value;
+	else
+		line->halves[format->values + index] = value;
+}
+
+/* The spans of a leaf: that of @value, and those that begin at @starts; @mask: of a block. */
+static void fill_leaf(struct segment_line *line, const struct format *format, uint32_t value,
+		      const struct value4 *starts, size_t count, uint32_t mask)
+{
+	uint32_t i;
+
+	set_value(line, format, 0, value);
+	for (i = 0; i < format->starts; i++) {
+		set_lane(line, i, i < count ? starts[i].address & mask : SEGMENT_LANE_FREE);
+		if (i < count)
+			set_value(line, format, i + 1, starts[i].value);
 	}
-	return index;
 }
 
-/* The lines from @children on, each with the start in @firsts that it begins with, get lines above
- * them: the first of these. @firsts: in, and out. */
-static uint32_t add_inner(struct roots *roots, uint32_t children, uint32_t *firsts, size_t *count)
+/* ---- trees ---- */
+
+/* Where what is below a block's line begins in its starts: of each line of a level. */
+struct level {
+	size_t *firsts; /* of starts; the first line's is the block's first */
+	size_t count;
+	uint32_t line;
+};
+
+static size_t parts(size_t whole, size_t each)
 {
-	size_t parents = (*count + CHILDREN - 1) / CHILDREN, parent, i;
-	uint32_t index = lines_add(roots->lines, parents);
+	return (whole + each - 1) / each;
+}
+
+/* The lines from @children on get one above every CHILDREN of them, in @lines. */
+static void fill_inner(struct segment_line *lines, const struct value4 *starts, struct level *level,
+		       uint32_t mask)
+{
+	size_t parents = parts(level->count, CHILDREN), parent, child;
 
 	for (parent = 0; parent < parents; parent++) {
-		struct segment_line *line = &roots->lines->list[index + parent];
 		size_t first = parent * CHILDREN;
 
-		for (i = 1; i < CHILDREN; i++)
-			line->quarters[i - 1] =
-				first + i < *count ? firsts[first + i] & (SEGMENT_LANE_FREE - 1)
-						   : SEGMENT_LANE_FREE;
-		line->halves[SEGMENT_INNER4_CHILD] = children + first;
-		firsts[parent] = firsts[first];
+		for (child = 1; child < CHILDREN; child++)
+			set_lane(&lines[parent], child - 1,
+				 first + child < level->count
+					 ? starts[level->firsts[first + child]].address & mask
+					 : SEGMENT_LANE_FREE);
+		lines[parent].words[0] |= SEGMENT_INNER;
+		lines[parent].halves[SEGMENT_INNER4_CHILD] = level->line + first;
+		level->firsts[parent] = level->firsts[first];
 	}
-	*count = parents;
-	return index;
+	level->count = parents;
 }
 
-/* One root with more starts than a leaf has room for. */
-static uint32_t add_tree(struct roots *roots, const struct block *block)
+/* @count starts behind @value, more than a leaf has, below line @top. */
+static void add_tree(struct lines *lines, uint32_t top, const struct format *format, uint32_t value,
+		     const struct value4 *starts, size_t count, uint32_t mask, size_t *firsts)
 {
-	static uint32_t firsts[1 << SEGMENT_LANE_BITS];
-	uint32_t value = block->value, levels = 0, index = roots->lines->count;
-	size_t from = block->from, leaves = 0;
-
-	firsts[leaves++] = 0;
-	for (;;) {
-		size_t count = block->end - from;
-
-		if (count > roots->capacity)
-			count = roots->capacity;
-		add_leaf(roots, roots->starts + from, count, value, 0);
-		from += count;
-		if (from == block->end)
-			break;
-		value = roots->starts[from].value;
-		firsts[leaves++] = roots->starts[from++].address;
-	}
-	while (leaves > 1) {
-		index = add_inner(roots, index, firsts, &leaves);
-		levels++;
-	}
-	return SEGMENT_ROOT4_NODE | levels << SEGMENT_ROOT4_LEVELS | index;
-}
-
-/* Roots of one value are that, where it fits; the others name the leaf. */
-static void share_leaf(struct roots *roots, const struct block *block, uint32_t named)
-{
-	uint32_t value = block->value, root, i;
-	size_t next = block->from;
-
-	for (i = 0; i < 1u << block->shift; i++) {
-		bool is_value;
-
-		root = block->first_root + i;
-		if (next < block->end && roots->starts[next].address == root << SEGMENT_LANE_BITS)
-			value = roots->starts[next++].value;
-		is_value = value < SEGMENT_ROOT4_NODE &&
-			   (next == block->end ||
-			    roots->starts[next].address >> SEGMENT_LANE_BITS != root);
-		*root_of(roots, root) = is_value ? value : named;
-		while (next < block->end &&
-		       roots->starts[next].address >> SEGMENT_LANE_BITS == root)
-			value = roots->starts[next++].value;
-	}
-}
-
-static bool fits_leaf(const struct roots *roots, const struct block *block)
-{
-	uint32_t mask = (1u << block->shift) - 1;
+	struct level level = {.firsts = firsts, .count = parts(count + 1, format->starts + 1)};
 	size_t i;
 
-	if (block->shift > SEGMENT_ROOT4_SHIFT_MASK || block->end - block->from > roots->capacity)
+	level.line = lines_add(lines, level.count);
+	for (i = 0; i < level.count; i++) {
+		/* Span s of the block is start s - 1, and the one before all starts is span 0. */
+		size_t span = i * (format->starts + 1);
+		size_t more = count - span < format->starts ? count - span : format->starts;
+
+		firsts[i] = i ? span - 1 : 0;
+		fill_leaf(&lines->list[level.line + i], format, i ? starts[span - 1].value : value,
+			  starts + span, more, mask);
+	}
+	while (level.count > CHILDREN) {
+		uint32_t above = lines_add(lines, parts(level.count, CHILDREN));
+
+		fill_inner(&lines->list[above], starts, &level, mask);
+		level.line = above;
+	}
+	fill_inner(&lines->list[top], starts, &level, mask);
+}
+
+/* Lines that it adds. */
+static size_t tree_lines(const struct format *format, size_t count)
+{
+	size_t lines = parts(count + 1, format->starts + 1), all = lines;
+
+	while (lines > CHILDREN) {
+		lines = parts(lines, CHILDREN);
+		all += lines;
+	}
+	return all;
+}
+
+/* ---- blocks ---- */
+
+/* The starts of the block that the next one is in, but one at its very beginning: up to *@end. */
+static bool next_block(const struct part4 *part, size_t *next, size_t *end, uint8_t shift,
+		       uint32_t *block)
+{
+	if (*next == part->starts_count)
 		return false;
-	for (i = block->from; i < block->end; i++)
-		if (roots->starts[i].address & mask)
-			return false;
+	*block = part->starts[*next].address >> shift;
+	for (*end = *next; *end < part->starts_count; ++*end)
+		if (part->starts[*end].address >> shift != *block)
+			break;
+	*next += !(part->starts[*next].address & ((1u << shift) - 1));
 	return true;
 }
 
-static void build_block(struct roots *roots, const struct block *block)
+static uint64_t cost_of(const struct part4 *part, const struct format *format, uint8_t shift)
 {
-	struct block half = *block;
-	uint32_t middle;
+	uint64_t cost = 1ULL << (32 - shift);
+	size_t next = 0, end;
+	uint32_t block;
 
-	if (fits_leaf(roots, block) || !block->shift) {
-		uint32_t named = SEGMENT_ROOT4_NODE | block->shift << SEGMENT_ROOT4_SHIFT;
-		size_t count = block->end - block->from;
-
-		if (!count && block->value < SEGMENT_ROOT4_NODE)
-			named = block->value;
-		else if (count <= roots->capacity)
-			named |= add_leaf(roots, roots->starts + block->from, count, block->value,
-					  block->shift);
-		else
-			named = add_tree(roots, block);
-		share_leaf(roots, block, named);
-		return;
-	}
-	half.shift--;
-	half.end = half.from;
-	middle = (half.first_root + (1u << half.shift)) << SEGMENT_LANE_BITS;
-	while (half.end < block->end && roots->starts[half.end].address < middle)
-		half.end++;
-	build_block(roots, &half);
-	if (half.end > half.from)
-		half.value = roots->starts[half.end - 1].value;
-	half.first_root += 1u << half.shift;
-	half.from = half.end;
-	half.end = block->end;
-	if (half.from < half.end && roots->starts[half.from].address == middle)
-		half.value = roots->starts[half.from++].value;
-	build_block(roots, &half);
+	for (; next_block(part, &next, &end, shift, &block); next = end)
+		if (end - next > format->starts)
+			cost += 2 * tree_lines(format, end - next);
+	return cost;
 }
 
-void prefixes4_build(const struct part4 *part, struct segment_table *table, struct lines *lines)
+static uint8_t best_shift(const struct part4 *part, const struct format *format)
 {
-	struct roots roots = {.starts = part->starts, .table = table, .lines = lines};
-	struct block all = {.shift = SEGMENT_ROOT4_BITS, .end = part->starts_count};
+	uint8_t shift, best = 32 - SEGMENT_BLOCK4_BITS_LEAST;
+	uint64_t least = UINT64_MAX;
+
+	for (shift = best; shift >= 32 - SEGMENT_BLOCK4_BITS_MOST; shift--) {
+		uint64_t cost = cost_of(part, format, shift);
+
+		if (cost >= least)
+			continue;
+		least = cost;
+		best = shift;
+	}
+	return best;
+}
+
+static void fill_blocks(const struct part4 *part, const struct segment_table *table,
+			struct lines *lines, size_t *firsts)
+{
+	uint32_t block = 0, at = 0, value = 0, mask = (1u << table->blocks4_shift) - 1;
+	struct format format = format_of(table);
+	size_t next = 0, end;
+
+	for (; next_block(part, &next, &end, table->blocks4_shift, &block); next = end) {
+		for (; at < block; at++)
+			fill_leaf(&lines->list[table->blocks4 + at], &format, value, NULL, 0, mask);
+		if (next && part->starts[next - 1].address >> table->blocks4_shift == block)
+			value = part->starts[next - 1].value;
+		if (end - next > format.starts)
+			add_tree(lines, table->blocks4 + at, &format, value, part->starts + next,
+				 end - next, mask, firsts);
+		else
+			fill_leaf(&lines->list[table->blocks4 + at], &format, value,
+				  part->starts + next, end - next, mask);
+		value = part->starts[end - 1].value;
+		at++;
+	}
+	for (; at < 1u << (32 - table->blocks4_shift); at++)
+		fill_leaf(&lines->list[table->blocks4 + at], &format, value, NULL, 0, mask);
+}
+
+int prefixes4_build(const struct part4 *part, struct segment_table *table, struct lines *lines)
+{
+	size_t *firsts;
+	struct format format;
 
 	if (!part->starts_count)
-		return;
-	roots.is_short = table->values_count <= SHORTS_MAX;
-	roots.capacity = roots.is_short ? SEGMENT_LEAF4_SHORT : SEGMENT_LEAF4_STARTS;
-	table->flags |= SEGMENT_PREFIXES4 | (roots.is_short ? SEGMENT_SHORT4 : 0);
-	table->roots4 = lines_add(lines, SEGMENT_ROOTS4_LINES);
-	if (!part->starts[0].address)
-		all.value = part->starts[all.from++].value;
-	build_block(&roots, &all);
+		return 0;
+	firsts = malloc((part->starts_count + 1) * sizeof(*firsts));
+	if (!firsts)
+		return -ENOMEM;
+	table->flags |= SEGMENT_PREFIXES4;
+	if (table->values_count <= SHORTS_MAX)
+		table->flags |= SEGMENT_SHORT4;
+	format = format_of(table);
+	table->blocks4_shift = best_shift(part, &format);
+	table->blocks4 = lines_add(lines, 1u << (32 - table->blocks4_shift));
+	fill_blocks(part, table, lines, firsts);
+	free(firsts);
+	return 0;
 }
 
 /* ---- and back ---- */
@@ -197,7 +234,7 @@ void prefixes4_build(const struct part4 *part, struct segment_table *table, stru
 struct walk4 {
 	const struct segment_table *table;
 	const struct segment_line *lines;
-	uint32_t root, begin; /* the root in hand, and its first address */
+	uint32_t block; /* its first address */
 	struct span *list;
 	size_t count, room;
 };
@@ -205,10 +242,10 @@ struct walk4 {
 /* From @address on it is what the kernel finds there. */
 static int add_start(struct walk4 *walk, uint32_t address)
 {
-	uint32_t value = segment_prefix4(walk->table, walk->lines, walk->root, address);
+	uint32_t value = segment_prefix4(walk->table, walk->lines, address);
 
 	if (walk->count == walk->room) {
-		size_t room = walk->room ? 2 * walk->room : SEGMENT_ROOTS4_LINES;
+		size_t room = walk->room ? 2 * walk->room : 1u << SEGMENT_BLOCK4_BITS_LEAST;
 		struct span *list = reallocarray(walk->list, room, sizeof(*list));
 
 		if (!list)
@@ -222,46 +259,19 @@ static int add_start(struct walk4 *walk, uint32_t address)
 	return 0;
 }
 
-static bool is_used(const struct segment_line *line, uint32_t lane, uint32_t lanes)
-{
-	return lane < lanes && line->quarters[lane] != SEGMENT_LANE_FREE;
-}
-
-/* The starts of a leaf that are in the root, behind its first address. */
-static int walk_leaf(struct walk4 *walk, uint32_t index)
-{
-	uint32_t shift = walk->root >> SEGMENT_ROOT4_SHIFT & SEGMENT_ROOT4_SHIFT_MASK, lane;
-	uint64_t block = walk->begin & ~((1ULL << (shift + SEGMENT_LANE_BITS)) - 1);
-	const struct segment_line *leaf = &walk->lines[index];
-	bool is_short = walk->table->flags & SEGMENT_SHORT4;
-	int error = 0;
-
-	for (lane = 0; is_used(leaf, lane, is_short ? SEGMENT_LEAF4_SHORT : SEGMENT_LEAF4_STARTS);
-	     lane++) {
-		uint32_t address = block | leaf->quarters[lane] << shift;
-
-		if (!error && address > walk->begin &&
-		    address >> SEGMENT_LANE_BITS == walk->begin >> SEGMENT_LANE_BITS)
-			error = add_start(walk, address);
-	}
-	return error;
-}
-
-/* As deep as a root's levels, 3 at the most. An inner line has the first starts of what is below.
- */
-static int walk_tree(struct walk4 *walk, uint32_t index, uint32_t levels)
+/* The starts of a line and of what is below it. As deep as SEGMENT_INNER4_LEVELS. */
+static int walk_line(struct walk4 *walk, uint32_t index)
 {
 	const struct segment_line *line = &walk->lines[index];
-	uint32_t child = line->halves[SEGMENT_INNER4_CHILD], lane;
-	int error;
+	bool is_inner = line->words[0] & SEGMENT_INNER;
+	uint32_t lanes = is_inner ? CHILDREN - 1 : format_of(walk->table).starts, lane;
+	uint32_t child = line->halves[SEGMENT_INNER4_CHILD];
+	int error = is_inner ? walk_line(walk, child) : 0;
 
-	if (!levels)
-		return walk_leaf(walk, index);
-	error = walk_tree(walk, child, levels - 1);
-	for (lane = 0; !error && is_used(line, lane, SEGMENT_INNER4_STARTS); lane++) {
-		error = add_start(walk, walk->begin | line->quarters[lane]);
-		if (!error)
-			error = walk_tree(walk, child + lane + 1, levels - 1);
+	for (lane = 0; lane < lanes && lane_of(line, lane) != SEGMENT_LANE_FREE && !error; lane++) {
+		error = add_start(walk, walk->block | lane_of(line, lane));
+		if (is_inner && !error)
+			error = walk_line(walk, child + lane + 1);
 	}
 	return error;
 }
@@ -270,18 +280,16 @@ int prefixes4_walk(const struct segment_table *table, const struct segment_line 
 		   struct span **out, size_t *count)
 {
 	struct walk4 walk = {.table = table, .lines = lines};
-	uint32_t i, levels;
+	uint32_t i, blocks = 0;
 	int error = 0;
 
-	for (i = 0; table->flags & SEGMENT_PREFIXES4 && i < 1u << SEGMENT_ROOT4_BITS; i++) {
-		walk.begin = i << SEGMENT_LANE_BITS;
-		walk.root = segment_root4(table, lines, walk.begin);
-		levels = walk.root >> SEGMENT_ROOT4_LEVELS & SEGMENT_ROOT4_LEVELS_MASK;
-		error = add_start(&walk, walk.begin);
-		if (!error && walk.root & SEGMENT_ROOT4_NODE)
-			error = walk_tree(&walk, walk.root & SEGMENT_ROOT4_LINE_MASK, levels);
-		if (error)
-			break;
+	if (table->flags & SEGMENT_PREFIXES4)
+		blocks = 1u << (32 - table->blocks4_shift);
+	for (i = 0; i < blocks && !error; i++) {
+		walk.block = i << table->blocks4_shift;
+		error = add_start(&walk, walk.block);
+		if (!error)
+			error = walk_line(&walk, table->blocks4 + i);
 	}
 	*out = walk.list;
 	*count = walk.count;
