@@ -154,7 +154,7 @@ static void say_parts(const struct cli *cli, const json_t *parts, const json_t *
 	static const char *const bin_headers[] = {"BIN",   "ABOVE", "UP TO", "CLIENTS",
 						  "SHARE", "TAKEN", NULL};
 	static const char *const class_headers[] = {"CLASS", "CLIENTS", "SHARE", "TAKEN", NULL};
-	char low[TEXT_VALUE_SIZE], high[TEXT_VALUE_SIZE], share[TEXT_VALUE_SIZE];
+	char share[TEXT_VALUE_SIZE];
 	const json_t *part;
 	struct table table;
 	size_t i;
@@ -164,12 +164,9 @@ static void say_parts(const struct cli *cli, const json_t *parts, const json_t *
 	{
 		if (edges) {
 			table_cell(&table, "%zu", i);
-			table_cell(
-				&table, "%s",
-				text_format_real(json_real_value(json_array_get(edges, i)), low));
-			table_cell(&table, "%s",
-				   text_format_real(json_real_value(json_array_get(edges, i + 1)),
-						    high));
+			/* For people; JSON has all digits. */
+			table_cell(&table, "%.6g", json_real_value(json_array_get(edges, i)));
+			table_cell(&table, "%.6g", json_real_value(json_array_get(edges, i + 1)));
 		} else {
 			table_cell(&table, "%s", json_string_value(json_object_get(part, "class")));
 		}
