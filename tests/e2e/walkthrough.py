@@ -94,7 +94,7 @@ class Page:
         return [name for line in self.lines for name in re.findall(r"!\[[^]]*\]\(([^)/]+)\)", line)]
 
     def rewritten(self, outputs):
-        """The page's text with these outputs, a list of lines for each step, in place of its own."""
+        """The page's text with these outputs, a list of lines for each step."""
         lines, at = [], 0
         for step, output in zip(self.steps, outputs):
             end = step.line + step.command.count("\n")
@@ -151,7 +151,8 @@ class Platform:
 
     def type(self, role, command):
         """What @command prints, on both streams. LabError where it fails."""
-        argv = ["env", "-C", self.directory, "bash", "-euo", "pipefail", "-c", "exec 2>&1\n" + command]
+        argv = ["env", "-C", self.directory, "bash", "-euo", "pipefail", "-c",
+                "exec 2>&1\n" + command]
         path = self.programs + ":" + self.lab.environment["PATH"]
         return self.lab.run(role, argv, timeout=TIMEOUT, environment={
             "PATH": path, "TZ": "UTC", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}).stdout
@@ -221,7 +222,8 @@ def parts_that_are_in_no_file(page):
     lost = []
     for number, lines in page.parts:
         wanted = [line.strip() for line in lines]
-        if not any(wanted == file[at:at + len(wanted)] for file in files for at in range(len(file))):
+        if not any(wanted == file[at:at + len(wanted)]
+                   for file in files for at in range(len(file))):
             lost.append("%s:%d: no configuration has these lines"
                         % (os.path.relpath(page.path, ROOT), number))
     return lost
