@@ -6,12 +6,14 @@ Each class types the commands of a page in a platform of its own (walkthrough.py
 loaded program of every client what its decision is, and real HTTP servers whom they serve. Who has
 to be in a segment is computed by pandas, from what the clients were told to do, not observed to.
 """
+import contextlib
+import importlib.util
+import io
 import json
 import math
 import os
-import shutil
+import shlex
 import sys
-import tempfile
 import unittest
 import xml.etree.ElementTree as ElementTree
 
@@ -25,6 +27,7 @@ import walkthrough  # noqa: E402
 EXAMPLES = os.path.join(walkthrough.ROOT, "docs", "examples")
 SIGMAS = 5  # 1 right share in 2 million would be taken for a wrong one
 SERVED = 40  # clients of each cohort that ask a real server
+DECISION = ["cohort", "rule", "segment", "segment_source", "holdout", "source"]  # of explain
 ONE_IN = 16  # packets are counted: observe.sample of the configurations
 
 
@@ -45,9 +48,7 @@ _platforms = {}  # by the first page that was walked in it
 def platform_of(page):
     """It is there until the end of the module, so that another page can go on in it."""
     if page not in _platforms:
-        directory = tempfile.mkdtemp(prefix="xc-examples-")
-        unittest.addModuleCleanup(shutil.rmtree, directory, ignore_errors=True)
-        platform = walkthrough.Platform(directory)
+        platform = walkthrough.Platform()
         platform.__enter__()
         unittest.addModuleCleanup(platform.__exit__)
         platform.walked = {}
@@ -83,7 +84,7 @@ class Walk:
 
     @classmethod
     def table(cls, name):
-        return pandas.read_csv(cls.made(name))
+        return pandas.read_csv(cls.made(name), float_precision="round_trip")
 
     @classmethod
     def json(cls, words):
@@ -95,7 +96,8 @@ class Walk:
         with open(cls.made("asked"), "w") as file:
             file.write("\n".join(clients) + "\n")
         text = cls.platform.type("lb", "xdp-canary -j explain api --input build/examples/asked")
-        return pandas.DataFrame([json.loads(line) for line in text.splitlines()],
+        rows = map(json.loads, text.splitlines())
+        return pandas.DataFrame([[row[key] for key in DECISION] for row in rows], columns=DECISION,
                                 index=pandas.Index(clients, name="client"))
 
     def decided_by(self, rule, decisions=None):
@@ -147,7 +149,7 @@ class Random(Walk, unittest.TestCase):
 
     @classmethod
     def configured(cls, *changes):
-        """random.yaml with these texts replaced is in force; the decisions on all clients."""
+        """random.yaml with these texts replaced is in force."""
         with open(os.path.join(EXAMPLES, "random.yaml")) as file:
             text = file.read()
         for old, new in changes:
@@ -156,7 +158,6 @@ class Random(Walk, unittest.TestCase):
         with open(cls.made("changed.yaml"), "w") as file:
             file.write(text)
         cls.platform.type("lb", "xdp-canary apply --reshuffle -f build/examples/changed.yaml")
-        return cls.explain(list(cls.clients.client))
 
     def test_the_share_is_a_tenth_of_all_who_are_neither_sampled_nor_held_out(self):
         self.assert_share(0.1, self.decided_by("default"))
@@ -174,9 +175,12 @@ class Random(Walk, unittest.TestCase):
 
     def test_a_sample_is_exactly_so_many_and_a_larger_one_keeps_them(self):
         nobody_held_out = ("holdout: 2%", "holdout: 0%")
-        hundred = self.configured(nobody_held_out)
-        two_hundred = self.configured(nobody_held_out, ("count: 100", "count: 200"))
+        everybody = list(self.clients.client)
         self.addCleanup(self.configured, ("count: 100", "count: 200"))
+        self.configured(nobody_held_out)
+        hundred = self.explain(everybody)
+        self.configured(nobody_held_out, ("count: 100", "count: 200"))
+        two_hundred = self.explain(everybody)
         members = [self.decided_by("first-hundred", decisions)
                    for decisions in (hundred, two_hundred)]
         self.assertEqual([100, 200], [len(clients) for clients in members])
@@ -326,8 +330,30 @@ class Learned(Walk, unittest.TestCase):
         self.assert_share(0.25, self.decided_by("adopters"))
         self.assertEqual(set(), self.in_canary(self.decided_by("default") | self.enterprise))
 
+    def test_the_model_says_of_every_client_what_scikit_learn_says(self):
+        """Trained once more, by the command of the page, in this process."""
+        step, = (step for step in self.page.steps if step.command.startswith("scripts/train.py"))
+        spec = importlib.util.spec_from_file_location(
+            "train", os.path.join(walkthrough.ROOT, "scripts", "train.py"))
+        train = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(train)
+        with contextlib.chdir(self.platform.directory), contextlib.redirect_stdout(io.StringIO()):
+            words = shlex.split(step.command.replace("\\\n", " "))
+            arguments = train.parse_arguments(words[1:])
+            arguments.plot, arguments.output = None, "build/examples/again.json"
+            model, features, classes = train.train(arguments)
+            table = train.read_features(arguments.features, arguments.prefix4, arguments.prefix6,
+                                        arguments.exclude)
+        matrix = numpy.column_stack([feature.integers(table[feature.name])
+                                     for feature in features])
+        predicted = pandas.Series([int(classes[index]) for index in model.predict(matrix)],
+                                  table.index)
+        score = pandas.Series(model.predict_proba(matrix)[:, -1], table.index)
+        self.assertEqual(predicted.to_dict(), self.classes["class"].to_dict())
+        self.assertEqual(score.to_dict(), self.classes.score.to_dict())
+
     def test_the_model_finds_adopters_better_than_chance(self):
-        """Among those who were never asked, by the odds that made the labels."""
+        """Among those whom the training kept back."""
         labels = self.table("labels.csv").set_index("client").adopter
         with open(self.made("adopters.json")) as file:
             kept_back = json.load(file)["training"]["evaluation"]["classes"]

@@ -106,15 +106,16 @@ class Page:
 class Platform:
     """Clients, a balancer, and backends of an API that answer over HTTP who they are."""
 
-    def __init__(self, directory):
-        """@directory: where commands run; made if it is not there, and kept."""
-        self.directory = os.path.abspath(directory)
+    def __init__(self, directory=None):
+        """@directory: where commands run; made if it is not there, and kept. None: the lab's."""
+        self.directory = directory and os.path.abspath(directory)
         self.lab = Lab(backends=3)
 
     def __enter__(self):
-        self._make_directory()
         self.lab.__enter__()
+        self.directory = self.directory or os.path.join(self.lab.directory, "work")
         try:
+            self._make_directory()
             self._make()
         except BaseException:
             self.lab.close()
@@ -140,6 +141,8 @@ class Platform:
                 for role in ["lb"] + self.lab.backends:
                     self.lab.run(role, ["ip", "route", "add", network, "via",
                                         self.lab.address("client", family)])
+        # A flow from the port that `explain` assumes would be what it explains.
+        self.lab.run("client", ["sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=40000"])
         for role, cohort in COHORTS.items():
             self.lab.start_nginx(role, name=cohort, port=PORT)
         secret = os.path.join(self.lab.state, "secret")
