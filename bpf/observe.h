@@ -43,7 +43,7 @@ static __always_inline struct observed_client *find_record(__u64 tag)
 	return NULL;
 }
 
-/* The first free place; one that another CPU was faster to take for the same client will do. */
+/* The first free place; one that another CPU has taken for the same client meanwhile will do. */
 static __always_inline struct observed_client *claim_record(__u64 tag, __u64 high, __u64 low,
 							    struct observe_counter *counter)
 {
@@ -55,9 +55,9 @@ static __always_inline struct observed_client *claim_record(__u64 tag, __u64 hig
 		record = lookup(observed, observed_place(tag, number, observed_count));
 		if (!record)
 			return NULL;
-		if (*(volatile __u64 *)&record->tag != OBSERVED_FREE)
-			continue;
-		found = __sync_val_compare_and_swap(&record->tag, OBSERVED_FREE, tag);
+		found = *(volatile __u64 *)&record->tag;
+		if (found == OBSERVED_FREE)
+			found = __sync_val_compare_and_swap(&record->tag, OBSERVED_FREE, tag);
 		if (found == tag)
 			return record;
 		if (found != OBSERVED_FREE)
@@ -84,6 +84,8 @@ static __always_inline int is_another_second(struct observed_client *record, __u
 	return 1;
 }
 
+/* Packets last: user space takes them first, so it leaves a packet's other words only with itself.
+ */
 static __always_inline void add_to_record(struct observed_client *record, __u64 packets,
 					  __u64 bytes, __u32 service, int starts)
 {
@@ -96,8 +98,8 @@ static __always_inline void add_to_record(struct observed_client *record, __u64 
 		__sync_fetch_and_add(&record->flows_seconds, flows_seconds);
 	if (!(*(volatile __u64 *)&record->services & bit))
 		__sync_fetch_and_or(&record->services, bit);
-	__sync_fetch_and_add(&record->packets, packets);
 	__sync_fetch_and_add(&record->bytes, bytes);
+	__sync_fetch_and_add(&record->packets, packets);
 }
 
 /*

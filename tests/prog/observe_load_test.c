@@ -175,6 +175,7 @@ static void feed_both(uint32_t clients)
 		assert_true(observed_active(client) <= client->last - client->first + 1);
 	}
 	assert_int_equal(observing_counter(lab).packets, 0);
+	assert_int_equal(observing_counter(lab).claimed, clients);
 	observed_list_release(&list);
 	for (i = 0; i < THREADS; i++)
 		load_free(loads[i]);
@@ -288,8 +289,9 @@ static void what_finds_no_record_is_counted_as_overflow(void **state)
 
 		whole += client && client->packets == loads[0]->sent[i] + loads[1]->sent[i];
 	}
-	/* Who has a record has it whole, but for a race at its claim. */
-	assert_true(whole + 2 >= list.count);
+	/* Who has a record has it whole, whoever was faster to claim it, and has no other. */
+	assert_int_equal(whole, list.count);
+	assert_int_equal(observing_counter(lab).claimed, list.count);
 	assert_true(observing_counter(lab).packets > 0);
 	observed_list_release(&list);
 	for (i = 0; i < THREADS; i++)

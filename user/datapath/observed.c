@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Packets go on while records are read and taken: every word is moved by one atomic operation, so a
- * packet's count is in what was taken or in the record, never in both or neither. A packet between
- * two words of one record may have its bytes in the next window.
+ * packet's count is in what was taken or in the record, never in both or neither. A packet that is
+ * counted at that very moment may have its bytes in one window and itself in the next.
  */
 #include "datapath/observed.h"
 
@@ -241,18 +241,22 @@ int observed_read(const struct datapath *datapath, const struct observed_client 
 
 /* ---- taking ---- */
 
-/* first is written after last was 0: so it is read before last is taken. */
+/*
+ * Packets are counted last and taken first: what is left of a packet in the record, is left with
+ * its count, and is taken with it. first is written after last was 0, so it is read before last is
+ * taken.
+ */
 static void take_record(struct observed_client *record, struct observed_client *out)
 {
 	out->tag = load(&record->tag);
 	out->high = load(&record->high);
 	out->low = load(&record->low);
-	out->first = load(&record->first);
-	out->last = exchange(&record->last);
-	out->flows_seconds = exchange(&record->flows_seconds);
-	out->services = exchange(&record->services);
 	out->packets = exchange(&record->packets);
 	out->bytes = exchange(&record->bytes);
+	out->flows_seconds = exchange(&record->flows_seconds);
+	out->services = exchange(&record->services);
+	out->first = load(&record->first);
+	out->last = exchange(&record->last);
 }
 
 static void give_record(struct observed_client *record, const struct observed_client *from)
@@ -265,8 +269,8 @@ static void give_record(struct observed_client *record, const struct observed_cl
 				    __ATOMIC_RELAXED);
 	add(&record->flows_seconds, from->flows_seconds);
 	__atomic_fetch_or(&record->services, from->services, __ATOMIC_RELAXED);
-	add(&record->packets, from->packets);
 	add(&record->bytes, from->bytes);
+	add(&record->packets, from->packets);
 }
 
 static int look_again(struct observed_take *take, uint32_t record)
