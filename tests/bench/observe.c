@@ -16,10 +16,10 @@ static const struct {
 	 {0, 0, 0}},
 	{16,
 	 {"observe 1/16", "observe 1/16, 512k clients", "observe 1/16, SYN, 512k clients"},
-	 {15, 30, 250}},
+	 {15, 40, 400}},
 	{1,
 	 {"observe all", "observe all, 512k clients", "observe all, SYN, 512k clients"},
-	 {60, 250, 250}},
+	 {60, 400, 400}},
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
