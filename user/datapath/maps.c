@@ -33,6 +33,9 @@
 #define PIN_RANGES_MAX                                                                             \
 	(2u << PINS_SEARCH_STEPS) /* of the most that one service can have, two generations */
 
+/* A group has several clients, and each service that groups its own entries, two generations. */
+#define GROUP_CLIENTS 2
+
 /* Of all services together: what each makes of each class of clients, two generations. */
 #define SERVICE_CLASSES (1u << 20)
 
@@ -118,7 +121,7 @@ static uint32_t map_entries(enum map_id id, const struct limits *limits)
 	case MAP_CLASSES:
 		return SERVICE_CLASSES / CLASS_LINE_CLASSES;
 	case MAP_GROUPS:
-		return 2 * limits->segment_clients;
+		return limits->segment_clients / GROUP_CLIENTS + 1;
 	case MAP_SEGMENT_COUNTERS:
 		return SEGMENTS_MAX;
 	default:
