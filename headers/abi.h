@@ -540,11 +540,11 @@ struct box {
 
 	/* Observation of clients (observed.h). Writers: publish; of observed_since and _freed also
 	 * who takes what was observed. */
-	__u64 observe;		/* observe_word(), one store; 0: off, which is all that a packet
-				   asks */
-	__u32 observe_second;	/* of observed_second() */
-	__u32 observed_since;	/* the second in which the running window began */
-	__be32 observe_mask4;	/* the form of the box's clients. Changed only while it is off */
+	__u64 observe;	      /* observe_word(), one store; 0: off, which is all that a packet
+				 asks */
+	__u32 observe_second; /* of observed_second() */
+	__u32 observed_since; /* the second in which the running window began */
+	__be32 observe_mask4; /* the form of the box's clients. Changed only while it is off */
 	__u8 observe_prefix4, observe_prefix6;
 	__u8 reserved2[2];
 	__u64 observed_freed; /* records that were claimed and are free again */

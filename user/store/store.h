@@ -223,7 +223,7 @@ struct client_features {
 	struct member client;
 	uint64_t packets, bytes, flows, active_seconds;
 	double flows_per_day;
-	double bytes_per_flow, mean_gap_seconds; /* NAN: unknown */
+	double bytes_per_flow, mean_gap_seconds;	      /* NAN: unknown */
 	double first_seen_age_seconds, last_seen_age_seconds; /* at the end of the window */
 	uint64_t services;
 };
