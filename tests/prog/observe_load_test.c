@@ -39,7 +39,8 @@ struct load {
 	pthread_t thread;
 };
 
-static struct lab *open_lab(uint32_t records, struct siphash_key secret)
+/* Kept in @state for close_lab(). */
+static struct lab *open_lab(void **state, uint32_t records, struct siphash_key secret)
 {
 	struct limits limits = {
 		.services = 16, .vips = 16, .backends = 64, .observed_clients = records};
@@ -47,9 +48,18 @@ static struct lab *open_lab(uint32_t records, struct siphash_key secret)
 
 	lab_require_bpf();
 	lab = lab_open(secret, limits);
+	*state = lab;
 	lab_add_usual(lab, STEER_L2, 4);
 	lab_publish(lab);
 	return lab;
+}
+
+/* Also after a test that failed. */
+static int close_lab(void **state)
+{
+	lab_close(*state);
+	*state = NULL;
+	return 0;
 }
 
 static struct load *load_new(const struct lab *lab, uint32_t first, uint32_t clients, uint8_t flags)
@@ -148,9 +158,9 @@ static const struct observed_client *client_of(const struct observed_list *list,
 
 /* Both are at one record again and again, from its claim on; and at a few. A second is a jiffy
  * here, so that both see many of them begin. */
-static void feed_both(uint32_t clients)
+static void feed_both(void **state, uint32_t clients)
 {
-	struct lab *lab = open_lab(1024, lab_secret);
+	struct lab *lab = open_lab(state, 1024, lab_secret);
 	struct load *loads[THREADS];
 	struct observed_list list;
 	uint32_t i;
@@ -179,14 +189,13 @@ static void feed_both(uint32_t clients)
 	observed_list_release(&list);
 	for (i = 0; i < THREADS; i++)
 		load_free(loads[i]);
-	lab_close(lab);
 }
 
 static void two_cpus_lose_nothing(void **state)
 {
-	(void)state;
-	feed_both(1);
-	feed_both(FEW);
+	feed_both(state, 1);
+	close_lab(state);
+	feed_both(state, FEW);
 }
 
 /* ---- samples ---- */
@@ -213,14 +222,13 @@ static struct siphash_key random_secret(struct random *random)
 static void samples_are_as_good_as_documented_and_starts_are_exact(void **state)
 {
 	struct random random = random_seeded(__func__);
-	struct lab *lab = open_lab(1 << 16, random_secret(&random));
+	struct lab *lab = open_lab(state, 1 << 16, random_secret(&random));
 	struct load *load = load_new(lab, 0, MANY, FLAG_ACK);
 	struct load *starts = load_new(lab, 0, MANY, FLAG_SYN);
 	double squares = 0, all = 0, n = MANY_BATCHES;
 	struct observed_list list;
 	uint32_t i;
 
-	(void)state;
 	lab_observe(lab, SAMPLE);
 	for (i = 0; i < MANY_BATCHES; i++)
 		send_batch(load);
@@ -248,7 +256,6 @@ static void samples_are_as_good_as_documented_and_starts_are_exact(void **state)
 	observed_list_release(&list);
 	load_free(load);
 	load_free(starts);
-	lab_close(lab);
 }
 
 /* ---- records run out ---- */
@@ -270,12 +277,11 @@ static void assert_sum(const struct lab *lab, const struct observed_list *list,
 
 static void what_finds_no_record_is_counted_as_overflow(void **state)
 {
-	struct lab *lab = open_lab(256, lab_secret);
+	struct lab *lab = open_lab(state, 256, lab_secret);
 	struct load *loads[THREADS];
 	struct observed_list list;
 	uint32_t i, whole = 0;
 
-	(void)state;
 	lab_observe(lab, 1);
 	for (i = 0; i < THREADS; i++)
 		loads[i] = load_new(lab, 0, MANY, FLAG_SYN);
@@ -296,7 +302,6 @@ static void what_finds_no_record_is_counted_as_overflow(void **state)
 	observed_list_release(&list);
 	for (i = 0; i < THREADS; i++)
 		load_free(loads[i]);
-	lab_close(lab);
 }
 
 /*
@@ -307,14 +312,13 @@ static void half_full_it_turns_away_one_client_in_eighty(void **state)
 {
 	static const uint32_t records = 1 << 17;
 	struct random random = random_seeded(__func__);
-	struct lab *lab = open_lab(records, random_secret(&random));
+	struct lab *lab = open_lab(state, records, random_secret(&random));
 	struct feeder *feeder = feeder_open(lab, 1, NULL);
 	struct observe_counter counter, sum;
 	struct observed_list list;
 	struct frame frame;
 	double expected = records / 2 * 0.01226;
 
-	(void)state;
 	lab_observe(lab, 1);
 	feeder_build(LAB_VIP4, FLAG_SYN, &frame);
 	feeder_feed(feeder)->random = random_next(&random);
@@ -330,7 +334,6 @@ static void half_full_it_turns_away_one_client_in_eighty(void **state)
 	assert_true(counter.flows > expected - 7 * __builtin_sqrt(expected));
 	assert_true(counter.flows < expected + 7 * __builtin_sqrt(expected));
 	feeder_close(feeder);
-	lab_close(lab);
 }
 
 /* ---- windows under load ---- */
@@ -403,12 +406,11 @@ static void take_under_load(struct lab *lab, struct load **loads, uint64_t batch
 
 static void nothing_is_lost_between_windows(void **state)
 {
-	struct lab *lab = open_lab(4096, lab_secret);
+	struct lab *lab = open_lab(state, 4096, lab_secret);
 	static struct sums sums;
 	struct load *loads[THREADS];
 	uint32_t i;
 
-	(void)state;
 	lab_observe(lab, 1);
 	for (i = 0; i < THREADS; i++) {
 		loads[i] = load_new(lab, 0, FEW, FLAG_SYN);
@@ -422,7 +424,6 @@ static void nothing_is_lost_between_windows(void **state)
 	assert_int_equal(sums.all_bytes, sums.all_packets * loads[0]->frame.size);
 	for (i = 0; i < THREADS; i++)
 		load_free(loads[i]);
-	lab_close(lab);
 }
 
 #define HALF (FED_FLOWS_MAX / 2)
@@ -446,14 +447,13 @@ static struct load *load_of_half(const struct lab *lab, uint32_t thread)
  */
 static void records_go_from_client_to_client_with_nothing_in_them(void **state)
 {
-	struct lab *lab = open_lab(512, lab_secret);
+	struct lab *lab = open_lab(state, 512, lab_secret);
 	static struct sums sums;
 	struct load *loads[THREADS];
 	struct observe_counter overflow;
 	uint64_t sent = 0, bytes = 0;
 	uint32_t i;
 
-	(void)state;
 	lab_observe(lab, 1);
 	for (i = 0; i < THREADS; i++)
 		loads[i] = load_of_half(lab, i);
@@ -476,18 +476,18 @@ static void records_go_from_client_to_client_with_nothing_in_them(void **state)
 	assert_true(sums.freed > 512);
 	for (i = 0; i < THREADS; i++)
 		load_free(loads[i]);
-	lab_close(lab);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(two_cpus_lose_nothing),
-		cmocka_unit_test(samples_are_as_good_as_documented_and_starts_are_exact),
-		cmocka_unit_test(what_finds_no_record_is_counted_as_overflow),
-		cmocka_unit_test(half_full_it_turns_away_one_client_in_eighty),
-		cmocka_unit_test(nothing_is_lost_between_windows),
-		cmocka_unit_test(records_go_from_client_to_client_with_nothing_in_them),
+#define load_test(function) cmocka_unit_test_teardown(function, close_lab)
+		load_test(two_cpus_lose_nothing),
+		load_test(samples_are_as_good_as_documented_and_starts_are_exact),
+		load_test(what_finds_no_record_is_counted_as_overflow),
+		load_test(half_full_it_turns_away_one_client_in_eighty),
+		load_test(nothing_is_lost_between_windows),
+		load_test(records_go_from_client_to_client_with_nothing_in_them),
 	};
 
 	return cmocka_run_group_tests_name("prog/observe_load", tests, NULL, NULL);

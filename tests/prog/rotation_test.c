@@ -58,18 +58,29 @@ static void open_scene(struct scene *scene, uint32_t records)
 	lab_observe(scene->lab, 1);
 }
 
-static void close_scene(struct scene *scene)
+static int set_up(void **state)
+{
+	*state = calloc(1, sizeof(struct scene));
+	return !*state;
+}
+
+/* Also after a test that failed. */
+static int tear_down(void **state)
 {
 	static const char *const files[] = {"state.db", "state.db-wal", "state.db-shm", "lock"};
+	struct scene *scene = *state;
 	char path[128];
 	size_t i;
 
-	for (i = 0; i < sizeof(files) / sizeof(*files); i++) {
+	for (i = 0; *scene->state && i < sizeof(files) / sizeof(*files); i++) {
 		snprintf(path, sizeof(path), "%s/%s", scene->state, files[i]);
 		remove(path);
 	}
-	rmdir(scene->state);
+	if (*scene->state)
+		rmdir(scene->state);
 	lab_close(scene->lab);
+	free(scene);
+	return 0;
 }
 
 static void age_window(struct scene *scene, uint32_t seconds)
@@ -159,79 +170,73 @@ static struct window_rows running(struct scene *scene)
 
 static void features_are_the_last_window_s_until_the_next_is_shown_whole(void **state)
 {
-	struct scene scene;
+	struct scene *scene = *state;
 	struct rotation *rotation;
 	int steps, all;
 
-	(void)state;
-	open_scene(&scene, RECORDS);
-	send_from(&scene, 0, 3);
-	age_window(&scene, HOUR);
-	rotation = begin(&scene);
-	all = go_on(&scene, rotation, STEP_MAX);
-	rotation_end(rotation, scene.lab->errors);
-	assert_rows(complete(&scene), 3, 3);
-	send_from(&scene, 0, CLIENTS);
-	age_window(&scene, HOUR);
-	rotation = begin(&scene);
-	for (steps = 0; go_on(&scene, rotation, 1) && complete(&scene).clients != CLIENTS; steps++)
-		assert_rows(complete(&scene), 3, 3);
+	open_scene(scene, RECORDS);
+	send_from(scene, 0, 3);
+	age_window(scene, HOUR);
+	rotation = begin(scene);
+	all = go_on(scene, rotation, STEP_MAX);
+	rotation_end(rotation, scene->lab->errors);
+	assert_rows(complete(scene), 3, 3);
+	send_from(scene, 0, CLIENTS);
+	age_window(scene, HOUR);
+	rotation = begin(scene);
+	for (steps = 0; go_on(scene, rotation, 1) && complete(scene).clients != CLIENTS; steps++)
+		assert_rows(complete(scene), 3, 3);
 	assert_in_range(steps, all, STEP_MAX);
-	assert_rows(complete(&scene), CLIENTS, CLIENTS);
-	assert_rows(running(&scene), 0, 0);
-	rotation_end(rotation, scene.lab->errors);
-	assert_rows(complete(&scene), CLIENTS, CLIENTS);
-	close_scene(&scene);
+	assert_rows(complete(scene), CLIENTS, CLIENTS);
+	assert_rows(running(scene), 0, 0);
+	rotation_end(rotation, scene->lab->errors);
+	assert_rows(complete(scene), CLIENTS, CLIENTS);
 }
 
 /* As when the daemon is stopped: after any step but the last. */
 static void a_rotation_that_is_given_up_gives_everything_back(void **state)
 {
 	struct rotation *rotation;
-	struct scene scene;
+	struct scene *scene = *state;
 	int steps;
 	uint32_t since;
 
-	(void)state;
-	open_scene(&scene, RECORDS);
-	send_from(&scene, 0, CLIENTS);
-	age_window(&scene, HOUR);
-	since = datapath_box(scene.lab->datapath)->observed_since;
+	open_scene(scene, RECORDS);
+	send_from(scene, 0, CLIENTS);
+	age_window(scene, HOUR);
+	since = datapath_box(scene->lab->datapath)->observed_since;
 	for (steps = 0;; steps++) {
-		rotation = begin(&scene);
-		go_on(&scene, rotation, steps);
-		send_from(&scene, steps, 1); /* which goes on meanwhile */
-		if (complete(&scene).clients)
+		rotation = begin(scene);
+		go_on(scene, rotation, steps);
+		send_from(scene, steps, 1); /* which goes on meanwhile */
+		if (complete(scene).clients)
 			break;
-		rotation_end(rotation, scene.lab->errors);
-		assert_int_equal(errors_count(scene.lab->errors), 0);
-		assert_rows(running(&scene), CLIENTS, CLIENTS + steps + 1);
-		assert_int_equal(datapath_box(scene.lab->datapath)->observed_since, since);
+		rotation_end(rotation, scene->lab->errors);
+		assert_int_equal(errors_count(scene->lab->errors), 0);
+		assert_rows(running(scene), CLIENTS, CLIENTS + steps + 1);
+		assert_int_equal(datapath_box(scene->lab->datapath)->observed_since, since);
 	}
 	assert_true(steps >= 7);
-	assert_rows(complete(&scene), CLIENTS, CLIENTS + steps);
-	assert_rows(running(&scene), 1, 1);
-	rotation_end(rotation, scene.lab->errors);
-	close_scene(&scene);
+	assert_rows(complete(scene), CLIENTS, CLIENTS + steps);
+	assert_rows(running(scene), 1, 1);
+	rotation_end(rotation, scene->lab->errors);
 }
 
 static void of_two_who_find_the_window_over_one_takes_it(void **state)
 {
 	struct rotation *rotation, *other = NULL;
-	struct scene scene;
+	struct scene *scene = *state;
 
-	(void)state;
-	open_scene(&scene, RECORDS);
-	send_from(&scene, 0, 3);
-	assert_int_equal(rotation_begin(&scene.place, &ann, &other, scene.lab->errors), -EAGAIN);
-	age_window(&scene, HOUR);
-	rotation = begin(&scene);
-	assert_int_equal(rotation_begin(&scene.place, &ann, &other, scene.lab->errors), -EAGAIN);
+	open_scene(scene, RECORDS);
+	send_from(scene, 0, 3);
+	assert_int_equal(rotation_begin(&scene->place, &ann, &other, scene->lab->errors), -EAGAIN);
+	age_window(scene, HOUR);
+	rotation = begin(scene);
+	assert_int_equal(rotation_begin(&scene->place, &ann, &other, scene->lab->errors), -EAGAIN);
 	assert_null(other);
-	go_on(&scene, rotation, STEP_MAX);
-	rotation_end(rotation, scene.lab->errors);
-	assert_rows(complete(&scene), 3, 3);
-	close_scene(&scene);
+	go_on(scene, rotation, STEP_MAX);
+	rotation_end(rotation, scene->lab->errors);
+	assert_rows(complete(scene), 3, 3);
 }
 
 /* The lock is another's: the step is tried again, and nothing is lost or counted twice. */
@@ -239,28 +244,26 @@ static void a_step_that_could_not_be_made_is_made_later(void **state)
 {
 	struct rotation *rotation;
 	struct store *store;
-	struct scene scene;
+	struct scene *scene = *state;
 	int step, error = 0;
 
-	(void)state;
-	open_scene(&scene, RECORDS);
-	send_from(&scene, 0, CLIENTS);
-	age_window(&scene, HOUR);
-	rotation = begin(&scene);
-	for (step = 0; step < STEP_MAX && !complete(&scene).clients; step++) {
-		assert_int_equal(store_open_write(scene.state, 0, &ann, &store, scene.lab->errors),
-				 0);
-		error = rotation_step(rotation, scene.lab->errors);
+	open_scene(scene, RECORDS);
+	send_from(scene, 0, CLIENTS);
+	age_window(scene, HOUR);
+	rotation = begin(scene);
+	for (step = 0; step < STEP_MAX && !complete(scene).clients; step++) {
+		assert_int_equal(
+			store_open_write(scene->state, 0, &ann, &store, scene->lab->errors), 0);
+		error = rotation_step(rotation, scene->lab->errors);
 		store_close(store);
 		if (error < 0) {
 			assert_int_equal(error, -EBUSY);
-			go_on(&scene, rotation, 1);
+			go_on(scene, rotation, 1);
 		}
 	}
 	assert_int_equal(error, -EBUSY);
-	assert_rows(complete(&scene), CLIENTS, CLIENTS);
-	rotation_end(rotation, scene.lab->errors);
-	close_scene(&scene);
+	assert_rows(complete(scene), CLIENTS, CLIENTS);
+	rotation_end(rotation, scene->lab->errors);
 }
 
 /* Records were cleared meanwhile, for clients have another form now: what was taken is of the old
@@ -269,18 +272,16 @@ static void a_window_that_began_anew_gets_nothing_back(void **state)
 {
 	struct observe_settings settings = {24, 64, 1};
 	struct rotation *rotation;
-	struct scene scene;
+	struct scene *scene = *state;
 
-	(void)state;
-	open_scene(&scene, RECORDS);
-	send_from(&scene, 0, 300);
-	age_window(&scene, HOUR);
-	rotation = begin(&scene);
-	go_on(&scene, rotation, 4);
-	assert_int_equal(observed_start(scene.lab->datapath, &settings, scene.lab->errors), 0);
-	rotation_end(rotation, scene.lab->errors);
-	assert_rows(running(&scene), 0, 0);
-	close_scene(&scene);
+	open_scene(scene, RECORDS);
+	send_from(scene, 0, 300);
+	age_window(scene, HOUR);
+	rotation = begin(scene);
+	go_on(scene, rotation, 4);
+	assert_int_equal(observed_start(scene->lab->datapath, &settings, scene->lab->errors), 0);
+	rotation_end(rotation, scene->lab->errors);
+	assert_rows(running(scene), 0, 0);
 }
 
 #define MILLION (1 << 20)
@@ -300,45 +301,44 @@ static void a_million_clients_are_taken(void **state)
 	double began, longest = 0, step;
 	struct rotation *rotation;
 	struct feeder *feeder;
-	struct scene scene;
+	struct scene *scene = *state;
 	struct frame frame;
 	uint64_t known;
 	int more = 1;
 
-	(void)state;
-	open_scene(&scene, 4 * MILLION);
-	feeder = feeder_open(scene.lab, 1, NULL);
+	open_scene(scene, 4 * MILLION);
+	feeder = feeder_open(scene->lab, 1, NULL);
 	feeder_build(LAB_VIP4, FLAG_SYN, &frame);
 	feeder_feed(feeder)->random = random_next(&random);
 	assert_int_equal(feeder_run(feeder, &frame, MILLION), 0);
 	feeder_close(feeder);
-	known = running(&scene).packets;
+	known = running(scene).packets;
 	assert_true(known > MILLION - MILLION / 500);
-	age_window(&scene, HOUR);
+	age_window(scene, HOUR);
 	began = cpu_ms();
-	rotation = begin(&scene);
+	rotation = begin(scene);
 	while (more == 1) {
 		step = cpu_ms();
-		more = rotation_step(rotation, scene.lab->errors);
+		more = rotation_step(rotation, scene->lab->errors);
 		step = cpu_ms() - step;
 		longest = step > longest ? step : longest;
 	}
 	printf("  %.0f ms of CPU, the longest step %.0f ms\n", cpu_ms() - began, longest);
 	assert_int_equal(more, 0);
-	assert_int_equal(complete(&scene).packets, known);
-	rotation_end(rotation, scene.lab->errors);
-	close_scene(&scene);
+	assert_int_equal(complete(scene).packets, known);
+	rotation_end(rotation, scene->lab->errors);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(features_are_the_last_window_s_until_the_next_is_shown_whole),
-		cmocka_unit_test(a_rotation_that_is_given_up_gives_everything_back),
-		cmocka_unit_test(of_two_who_find_the_window_over_one_takes_it),
-		cmocka_unit_test(a_step_that_could_not_be_made_is_made_later),
-		cmocka_unit_test(a_window_that_began_anew_gets_nothing_back),
-		cmocka_unit_test(a_million_clients_are_taken),
+#define scene_test(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+		scene_test(features_are_the_last_window_s_until_the_next_is_shown_whole),
+		scene_test(a_rotation_that_is_given_up_gives_everything_back),
+		scene_test(of_two_who_find_the_window_over_one_takes_it),
+		scene_test(a_step_that_could_not_be_made_is_made_later),
+		scene_test(a_window_that_began_anew_gets_nothing_back),
+		scene_test(a_million_clients_are_taken),
 	};
 
 	return cmocka_run_group_tests_name("prog/rotation", tests, NULL, NULL);
