@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 6: affinity without a connection table. While a service's era is open, its epochs disagree
+ * Stage 8: affinity without a connection table. While a service's era is open, its epochs disagree
  * on some flows; for those, and no others, a flow stays where its SYN went. A SYN on which they
  * disagree is recorded with the current decision; another segment follows its record, or, for it
  * began before the era, the origin: what was decided before. What comes out must be live and not
@@ -14,6 +14,7 @@
 #define XDP_CANARY_AFFINITY_H
 
 #include "backend.h"
+#include "classes.h"
 #include "split_hash.h"
 #include "transition.h"
 
@@ -33,8 +34,7 @@ static __always_inline int is_cut(const struct held_flow *p, const struct view *
 	if ((p->decision == REASON_OVERRIDE && cohort == p->chosen_cohort) || cohort > CANARIES_MAX)
 		return generation < view->pins_cut;
 	/* Of a client that is held out now, too, those of its class. */
-	rule = lookup(rules, view->rules + (view->flags & VIEW_SEGMENTS ? noted_cuts(p->notes)
-									: view->default_rule));
+	rule = lookup(rules, view->rules + rule_line(view, noted_cuts(p->notes)));
 	return rule && rule_cuts(rule, cohort, p->hash, generation, p->rehashed);
 }
 
@@ -76,8 +76,7 @@ static __always_inline __u32 origin_cohort(const struct held_flow *p, const stru
 		return noted_pin(p->notes);
 	if (view->origin_holdout && client_hash(token, HOLDOUT_SALT64) < view->origin_holdout)
 		return 0;
-	rule = lookup(rules, view->rules + (view->flags & VIEW_SEGMENTS ? noted_origin(p->notes)
-									: view->default_rule));
+	rule = lookup(rules, view->rules + rule_line(view, noted_origin(p->notes)));
 	return rule ? rule_origin(rule, hash_origin(p, view)) : 0;
 }
 

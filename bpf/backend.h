@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 5: the backend that the current decision gives, from the cohort's ring. A cohort without
+ * Stage 7: the backend that the current decision gives, from the cohort's ring. A cohort without
  * one that serves falls back to control.
  */
 #ifndef XDP_CANARY_BACKEND_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 4, of services with segments or groups alone: which class of clients this one is of, and so
+ * Stage 5, of services with segments or groups alone: which class of clients this one is of, and so
  * which rule decides, now and when the era began; and which group it is in, and so which token it
  * shares. One probe of the segment table tells both.
  */
@@ -55,6 +55,15 @@ static __always_inline void find_class(struct packet *p)
 		join_group(p, value >> (table->class_bits & 31));
 	if (flags & VIEW_SEGMENTS)
 		note_class(p, value & ((1ULL << (table->class_bits & 63)) - 1));
+}
+
+/*
+ * The line of the view's rules that @of_class, what is noted of the client's class, names; where
+ * rules do not depend on segments that of all clients.
+ */
+static __always_inline __u8 rule_line(const struct view *view, __u8 of_class)
+{
+	return view->flags & VIEW_SEGMENTS ? of_class : view->default_rule;
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 4: the cohort, and why. In this order: killed, pinned, held out, the first rule that holds
+ * Stage 6: the cohort, and why. In this order: killed, pinned, held out, the first rule that holds
  * the client. INTERFACE: docs/architecture.md, "The decision".
  */
 #ifndef XDP_CANARY_COHORT_H
@@ -79,15 +79,9 @@ static __always_inline void decide_without_rule(struct packet *p, __u8 cohort, e
 	p->decision = decision;
 }
 
-/* The first rule that holds the client. */
-static __always_inline __u8 rule_of(const struct packet *p)
-{
-	return p->view->flags & VIEW_SEGMENTS ? noted_rule(p->notes) : p->view->default_rule;
-}
-
 static __always_inline void decide_cohort(struct packet *p)
 {
-	__u8 pinned = PIN_NONE, rule = rule_of(p);
+	__u8 pinned = PIN_NONE, rule = rule_line(p->view, noted_rule(p->notes));
 
 	p->rule = RULE_NONE;
 	p->hash = hash_client(p);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 4: what the client does, in its record (observed.h). Every
- * start of a flow is counted. Of other packets each is drawn with the same chance, whatever was
- * drawn before, and counts as many times: so a client's packets and bytes are unbiased, and no
- * rhythm of its traffic can stay unseen. Where no record is free the packet is counted as overflow:
- * records and overflow together are what was observed.
+ * Stage 4: what the client does, in its record (observed.h). Every start of a flow is counted. Of
+ * other packets each is drawn with the same chance, whatever was drawn before, and counts as many
+ * times: so a client's packets and bytes are unbiased, and no rhythm of its traffic can stay
+ * unseen. Where no record is free the packet is counted as overflow: records and overflow together
+ * are what was observed.
  */
 #ifndef XDP_CANARY_OBSERVE_H
 #define XDP_CANARY_OBSERVE_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 8: sends the packet to its backend. First where to (next hop, MTU), which changes nothing
+ * Stage 9: sends the packet to its backend. First where to (next hop, MTU), which changes nothing
  * and is all that the explaining program does; then the packet is rewritten and leaves.
  */
 #ifndef XDP_CANARY_STEER_H

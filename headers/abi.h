@@ -69,8 +69,8 @@ enum view_flag {
 	VIEW_TABLE = 3 << 14,	      /* which of the segment tables, 0 to SEGMENT_TABLES - 1 */
 };
 #define VIEW_TABLE_SHIFT 14
-#define VIEW_HASH_SHIFT 12 /* bits 12 and 13: enum split_hash */
-#define VIEW_HASH	(3 << VIEW_HASH_SHIFT)
+#define VIEW_HASH_SHIFT	 12 /* bits 12 and 13: enum split_hash */
+#define VIEW_HASH	 (3 << VIEW_HASH_SHIFT)
 /* What makes a flow's place in hash space and rings. */
 #define VIEW_KEY_FLAGS                                                                             \
 	(VIEW_KEY_FLOW | VIEW_BALANCE_CLIENT | VIEW_MASK4 | VIEW_KEY_PAYLOAD | VIEW_HASH)
@@ -225,7 +225,6 @@ BUILD_CHECK(__builtin_offsetof(struct view_rule, origin) == CACHE_LINE);
  * clients, the line of the rule that did when the era began, whether any epoch of the era said
  * otherwise, and the line whose cuts took them. Class 0: clients that the table does not have.
  */
-#define CLASS_RULE_MASK	   0xffu
 #define CLASS_ORIGIN_SHIFT 8
 #define CLASS_ORIGIN_MASK  0x7fu
 #define CLASS_CHANGED	   (1u << 15)

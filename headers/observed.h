@@ -37,7 +37,6 @@ enum observed_tag { OBSERVED_FREE, OBSERVED_DYING, OBSERVED_TAGS };
 #define OBSERVED_FLOWS_SHIFT  24 /* 194 days of seconds; 2^40 flows */
 #define OBSERVED_SECONDS_MASK ((1u << OBSERVED_FLOWS_SHIFT) - 1)
 #define OBSERVED_PLACES	      4
-#define OBSERVED_CLIENTS_MAX  (1u << 26) /* records of a box: 4 GiB */
 
 /* No token is one of the tags that mean something else. */
 pure_inline __u64 observed_tag(__u64 token)

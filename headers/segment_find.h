@@ -124,11 +124,12 @@ pure_inline __u32 segment_prefix4(const struct segment_table *table,
 					     : segment_leaf4(line, lanes);
 }
 
-/* Where clients have at most 64 bits. */
+/* @is_long: clients may have more than 64 bits; a constant where this is called. */
 pure_inline __u32 segment_prefix6(const struct segment_table *table,
-				  const struct segment_line *lines, __u64 high)
+				  const struct segment_line *lines, __u64 high, __u64 low,
+				  int is_long)
 {
-	__u32 index = 0;
+	__u32 fan_out = (is_long ? SEGMENT_INNER6_LONG : SEGMENT_INNER6) + 1, index = 0;
 
 	for (__u32 level = 0; level < SEGMENT_TREE6_MOST; level++) {
 		const struct segment_line *line =
@@ -137,26 +138,10 @@ pure_inline __u32 segment_prefix6(const struct segment_table *table,
 		if (!line)
 			return 0;
 		if (level + 1 >= table->tree6_levels)
-			return segment_leaf6(line, high);
-		index = index * (SEGMENT_INNER6 + 1) + segment_inner6(line, high);
-	}
-	return 0;
-}
-
-pure_inline __u32 segment_prefix6_long(const struct segment_table *table,
-				       const struct segment_line *lines, __u64 high, __u64 low)
-{
-	__u32 index = 0;
-
-	for (__u32 level = 0; level < SEGMENT_TREE6_MOST; level++) {
-		const struct segment_line *line =
-			segment_line_at(table, lines, table->tree6[level] + index);
-
-		if (!line)
-			return 0;
-		if (level + 1 >= table->tree6_levels)
-			return segment_leaf6_long(line, high, low);
-		index = index * (SEGMENT_INNER6_LONG + 1) + segment_inner6_long(line, high, low);
+			return is_long ? segment_leaf6_long(line, high, low)
+				       : segment_leaf6(line, high);
+		index = index * fan_out + (is_long ? segment_inner6_long(line, high, low)
+						   : segment_inner6(line, high));
 	}
 	return 0;
 }
@@ -188,8 +173,8 @@ pure_inline __u32 segment_value6(const struct segment_table *table,
 		return found - 1;
 	if (!table->tree6_levels)
 		return 0;
-	return is_long ? segment_prefix6_long(table, lines, high, low)
-		       : segment_prefix6(table, lines, high);
+	return is_long ? segment_prefix6(table, lines, high, low, 1)
+		       : segment_prefix6(table, lines, high, low, 0);
 }
 
 #endif

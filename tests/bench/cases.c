@@ -123,6 +123,10 @@ struct case_plan *add_case(struct plans *plans, const char *name, const struct l
 {
 	struct case_plan *plan = &plans->cases[plans->count++];
 
+	if (plans->count > CASES_MAX) {
+		fprintf(stderr, "bench: %s: too many cases: raise CASES_MAX\n", name);
+		exit(2);
+	}
 	*plan = (struct case_plan){
 		.name = name, .lab = lab, .verdict = XDP_TX, .against = "established"};
 	plan->packet = packet_tcp(strchr(vip, ':') ? CLIENT6 : CLIENT4, 40000, vip, 80);

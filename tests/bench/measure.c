@@ -21,7 +21,7 @@
  * One wrapper a program that is measured: changing what a wrapper calls takes a grace period, in
  * which the CPU cools down.
  */
-#define PROGRAMS_MAX 12
+#define PROGRAMS_MAX 32
 
 /* Two ways of a line are for flows that begin: of many at once some are displaced, and come again.
  */
@@ -68,7 +68,9 @@ static struct wrapper *wrapper_of(struct measure *measure, const struct lab *lab
 	for (i = 0; i < measure->count; i++)
 		if (measure->programs[i].lab == lab)
 			return measure->programs[i].wrapper;
-	wrapper = i < PROGRAMS_MAX ? wrapper__open_and_load() : NULL;
+	if (i == PROGRAMS_MAX)
+		give_up("too many boxes: raise PROGRAMS_MAX", "wrapper");
+	wrapper = wrapper__open_and_load();
 	if (!wrapper)
 		give_up("cannot load it", "wrapper");
 	fd = lab ? program_fd(lab->program) : bpf_program__fd(wrapper->progs.nothing);

@@ -3,6 +3,8 @@
  * The catalogue as segments read it: rows joined of attributes and features, in order, and `where`,
  * which can do nothing but choose among them. What is in the tables is put there by SQLite itself.
  */
+#include "state_fixture.h"
+
 #include "catalogue/catalogue.h"
 #include "catalogue/features.h"
 #include "catalogue/import.h"
@@ -24,60 +26,24 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static const struct actor ann = {.by = "ann", .command = "test", .reason = ""};
-
-struct fixture {
-	char root[64], directory[80], path[100];
-	struct errors *errors;
-	struct store *store; /* a reader; NULL: not opened yet */
-};
-
-static void execute(const struct fixture *box, const char *sql)
-{
-	sqlite3 *database;
-	char *message = NULL;
-
-	assert_int_equal(sqlite3_open(box->path, &database), SQLITE_OK);
-	if (sqlite3_exec(database, sql, NULL, NULL, &message) != SQLITE_OK)
-		fail_msg("%s: %s", sql, message);
-	sqlite3_close(database);
-}
-
 static int make_box(void **state)
 {
-	struct fixture *box = calloc(1, sizeof(*box));
-	struct store *store;
+	struct state_box *box = calloc(1, sizeof(*box));
 
-	strcpy(box->root, "/tmp/catalogue_test.XXXXXX");
-	assert_non_null(mkdtemp(box->root));
-	snprintf(box->directory, sizeof(box->directory), "%s/state", box->root);
-	snprintf(box->path, sizeof(box->path), "%s/state.db", box->directory);
-	box->errors = errors_new();
-	assert_int_equal(store_open_write(box->directory, 0, &ann, &store, box->errors), 0);
-	assert_int_equal(store_commit(store, box->errors), 0);
-	store_close(store);
+	assert_non_null(box);
+	state_box_make(box);
 	*state = box;
 	return 0;
 }
 
 static int remove_box(void **state)
 {
-	static const char *const files[] = {"state.db", "state.db-wal", "state.db-shm", "lock", ""};
-	struct fixture *box = *state;
-	char path[128];
-
-	store_close(box->store);
-	for (size_t i = 0; i < COUNT(files); i++) {
-		snprintf(path, sizeof(path), "%s/%s", box->directory, files[i]);
-		remove(path);
-	}
-	rmdir(box->root);
-	errors_free(box->errors);
-	free(box);
+	state_box_remove(*state);
+	free(*state);
 	return 0;
 }
 
-static struct store *reader_of(struct fixture *box)
+static struct store *reader_of(struct state_box *box)
 {
 	if (!box->store)
 		assert_int_equal(store_open_read(box->directory, &box->store, box->errors), 0);
@@ -132,7 +98,7 @@ static int note_row(const struct catalogue_row *row, void *data)
 	return ++found->rows == found->stop_after ? 7 : 0;
 }
 
-static char *ask(struct fixture *box, const char *where, const char *const *columns, size_t count)
+static char *ask(struct state_box *box, const char *where, const char *const *columns, size_t count)
 {
 	struct catalogue_query query = {"segments/s/where", where, columns, count};
 	struct found found = {.columns = count};
@@ -146,7 +112,7 @@ static char *ask(struct fixture *box, const char *where, const char *const *colu
 	return found.text;
 }
 
-static void assert_found(struct fixture *box, const char *where, const char *expected)
+static void assert_found(struct state_box *box, const char *where, const char *expected)
 {
 	static const char *const columns[] = {"plan", "spent $", "packets"};
 	char *text = ask(box, where, columns, 3);
@@ -162,13 +128,13 @@ static void assert_found(struct fixture *box, const char *where, const char *exp
 
 static void rows_are_attributes_and_features_of_all_clients_in_order(void **state)
 {
-	execute(*state, four);
+	state_box_execute(*state, four);
 	assert_found(*state, NULL, ROW_1 ROW_2 ROW_3 ROW_6);
 }
 
 static void where_takes_the_rows_for_which_it_is_true(void **state)
 {
-	execute(*state, four);
+	state_box_execute(*state, four);
 	assert_found(*state, "plan = 'gold'", ROW_1);
 	assert_found(*state, "plan <> 'gold'", ROW_2);
 	assert_found(*state, "plan IS NULL", ROW_3 ROW_6);
@@ -195,7 +161,7 @@ static void values_have_the_types_they_were_stored_with(void **state)
 					      "bytes"};
 	char *text;
 
-	execute(*state, four);
+	state_box_execute(*state, four);
 	text = ask(*state, "packets = 100", columns, 4);
 	assert_string_equal(text, "192.0.2.1 '192.0.2.1' 1280 - 6400\n");
 	free(text);
@@ -203,11 +169,11 @@ static void values_have_the_types_they_were_stored_with(void **state)
 
 static void columns_are_attributes_then_features(void **state)
 {
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 	char **names;
 	size_t count;
 
-	execute(box, four);
+	state_box_execute(box, four);
 	assert_int_equal(catalogue_columns(reader_of(box), &names, &count, box->errors), 0);
 	assert_int_equal(count, 3 + FEATURES_COUNT);
 	assert_string_equal(names[0], "plan");
@@ -220,7 +186,7 @@ static void columns_are_attributes_then_features(void **state)
 
 static void feature_names_are_the_columns_of_their_table(void **state)
 {
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 	sqlite3_stmt *statement;
 	sqlite3 *database;
 	size_t i = 0;
@@ -238,10 +204,10 @@ static void feature_names_are_the_columns_of_their_table(void **state)
 static void a_callback_ends_the_rows_and_may_use_the_store(void **state)
 {
 	struct catalogue_query query = {"x", NULL, NULL, 0};
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 	struct found found = {.stop_after = 2};
 
-	execute(box, four);
+	state_box_execute(box, four);
 	found.stream = open_memstream(&found.text, &found.size);
 	assert_int_equal(catalogue_each(reader_of(box), &query, note_row, &found, box->errors), 7);
 	fclose(found.stream);
@@ -268,13 +234,13 @@ static int write_within(const struct catalogue_row *row, void *data)
 static void a_writer_sees_its_own_changes_and_writes_between_rows(void **state)
 {
 	struct catalogue_query query = {"x", "packets > 0", NULL, 0};
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 	struct membership membership;
 	struct found found = {0};
 	struct store *store;
 
-	execute(box, four);
-	assert_int_equal(store_open_write(box->directory, 0, &ann, &store, box->errors), 0);
+	state_box_execute(box, four);
+	assert_int_equal(store_open_write(box->directory, 0, &state_actor, &store, box->errors), 0);
 	found.text = (char *)store;
 	assert_int_equal(catalogue_each(store, &query, write_within, &found, box->errors), 0);
 	assert_int_equal(found.rows, 2);
@@ -288,7 +254,7 @@ static void a_writer_sees_its_own_changes_and_writes_between_rows(void **state)
 
 /* ---- what is refused ---- */
 
-static char *refusal(struct fixture *box, const char *where, int code)
+static char *refusal(struct state_box *box, const char *where, int code)
 {
 	struct catalogue_query query = {"segments/s/where", where, NULL, 0};
 	struct errors *errors = errors_new();
@@ -308,7 +274,7 @@ static char *refusal(struct fixture *box, const char *where, int code)
 	return text;
 }
 
-static void assert_refused(struct fixture *box, const char *where, const char *says)
+static void assert_refused(struct state_box *box, const char *where, const char *says)
 {
 	char *text = refusal(box, where, -EINVAL);
 
@@ -367,7 +333,7 @@ static void an_expression_reads_nothing_but_its_columns(void **state)
 		{"'x' IN pragma_table_info('clients')", "it is more than"},
 	};
 
-	execute(*state, four);
+	state_box_execute(*state, four);
 	for (size_t i = 0; i < COUNT(texts); i++)
 		assert_refused(*state, texts[i][0], texts[i][1]);
 }
@@ -398,9 +364,9 @@ static void an_expression_calls_nothing_but_harmless_functions(void **state)
 		"MATCH('a', 'b')",
 		"plan REGEXP 'x'",
 	};
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 
-	execute(box, four);
+	state_box_execute(box, four);
 	for (size_t i = 0; i < COUNT(texts); i++) {
 		char *text = refusal(box, texts[i], -EINVAL);
 
@@ -426,9 +392,9 @@ static void an_unknown_column_names_those_that_there_are(void **state)
 		{"clients.plan = 'gold'", "`clients.plan`"},
 		{"c.plan = 'gold'", "`c.plan`"},
 	};
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 
-	execute(box, four);
+	state_box_execute(box, four);
 	for (size_t i = 0; i < COUNT(texts); i++) {
 		char *text = refusal(box, texts[i][0], -ENOENT);
 
@@ -442,12 +408,12 @@ static void an_unknown_column_to_read_is_refused_the_same(void **state)
 {
 	static const char *const columns[] = {"packets", "plann"};
 	struct catalogue_query query = {"segments/s/bins/feature", NULL, columns, 2};
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 	char *text = NULL;
 	size_t size;
 	FILE *stream;
 
-	execute(box, four);
+	state_box_execute(box, four);
 	assert_int_equal(catalogue_each(reader_of(box), &query, note_row, NULL, box->errors),
 			 -ENOENT);
 	stream = open_memstream(&text, &size);
@@ -462,7 +428,7 @@ static void an_expression_is_judged_before_there_is_a_state(void **state)
 {
 	struct catalogue_query good = {"x", "packets > 1", NULL, 0},
 			       bad = {"x", "plan = 1", NULL, 0};
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 
 	assert_int_equal(catalogue_each(NULL, &good, note_row, NULL, box->errors), 0);
 	assert_int_equal(catalogue_each(NULL, &bad, note_row, NULL, box->errors), -ENOENT);
@@ -473,11 +439,12 @@ static void an_expression_is_judged_before_there_is_a_state(void **state)
 static void a_state_of_an_earlier_version_has_no_clients(void **state)
 {
 	struct catalogue_query query = {"x", "packets > 1", NULL, 0};
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 	char **names;
 	size_t count;
 
-	execute(box,
+	state_box_execute(
+		box,
 		"DROP TABLE clients; DROP TABLE features; UPDATE schema_version SET version = 2");
 	assert_int_equal(catalogue_each(reader_of(box), &query, note_row, NULL, box->errors), 0);
 	assert_int_equal(catalogue_columns(reader_of(box), &names, &count, box->errors), 0);
@@ -526,10 +493,10 @@ static void a_long_expression_is_quoted_about_the_place(void **state)
 
 static void what_fails_in_a_row_quotes_the_expression(void **state)
 {
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 
-	execute(box, four);
-	execute(box, "UPDATE clients SET plan = -9223372036854775807 - 1");
+	state_box_execute(box, four);
+	state_box_execute(box, "UPDATE clients SET plan = -9223372036854775807 - 1");
 	assert_refused(box, "abs(plan) > 1", "integer overflow: `abs(plan) > 1`");
 }
 
@@ -539,14 +506,14 @@ static void an_expression_takes_no_memory_without_end(void **state)
 	static const char before[] =
 		"length(replace(replace(replace(replace(replace(replace('xxxxxxxxxxxxxxxx'";
 	static const char once[] = ", 'x', 'xxxxxxxxxxxxxxxx')";
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 	char text[1000];
 
 	strcpy(text, before);
 	for (int i = 0; i < 6; i++)
 		strcat(text, once);
 	strcat(text, ") + packets > 0");
-	execute(box, four);
+	state_box_execute(box, four);
 	assert_refused(box, text, "too big");
 }
 
@@ -559,9 +526,9 @@ static void rows_are_read_under_an_authoriser_too(void **state)
 	struct expression where = {"x", NULL, columns, 3};
 	struct rows_request request = {
 		.where = &where, .attributes = columns, .attributes_count = 3};
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 
-	execute(box, four);
+	state_box_execute(box, four);
 	for (size_t i = 0; i < COUNT(texts); i++) {
 		where.text = texts[i];
 		assert_int_equal(rows_each(reader_of(box), &request, note_row, NULL, box->errors),
@@ -582,11 +549,11 @@ static void an_expression_takes_no_steps_without_end(void **state)
 					       (const char *const[]){"plan", "Spent $", "a\"b"},
 				       .attributes_count = 3,
 				       .steps_max = 1};
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 	struct found found = {0};
 
-	execute(box, four);
-	execute(box, many);
+	state_box_execute(box, four);
+	state_box_execute(box, many);
 	assert_int_equal(rows_each(reader_of(box), &request, note_row, &found, box->errors),
 			 -EINVAL);
 	request.steps_max = 0;
@@ -597,12 +564,12 @@ static void an_expression_takes_no_steps_without_end(void **state)
 static void a_refused_expression_leaves_a_writer_able_to_commit(void **state)
 {
 	struct catalogue_query bad = {"x", "abs(plan) > 1", NULL, 0};
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 	struct store *store;
 
-	execute(box, four);
-	execute(box, "UPDATE clients SET plan = -9223372036854775807 - 1");
-	assert_int_equal(store_open_write(box->directory, 0, &ann, &store, box->errors), 0);
+	state_box_execute(box, four);
+	state_box_execute(box, "UPDATE clients SET plan = -9223372036854775807 - 1");
+	assert_int_equal(store_open_write(box->directory, 0, &state_actor, &store, box->errors), 0);
 	assert_int_equal(store_set_note(store, "a", "b", box->errors), 0);
 	assert_int_equal(catalogue_each(store, &bad, note_row, NULL, box->errors), -EINVAL);
 	assert_int_equal(store_set_note(store, "c", "d", box->errors), 0);
@@ -614,7 +581,7 @@ static void a_refused_expression_leaves_a_writer_able_to_commit(void **state)
 
 static void a_file_that_takes_too_much_memory_is_refused(void **state)
 {
-	struct fixture *box = *state;
+	struct state_box *box = *state;
 	char path[128];
 	struct import_request request = {
 		.file = path, .form = {.prefix4 = 32, .prefix6 = 64}, .bytes_max = 1 << 20};

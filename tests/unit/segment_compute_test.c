@@ -4,6 +4,8 @@
  * by a hash, or cut as pandas does, is held against others in tests/e2e/segment_test.py and
  * tests/reference.
  */
+#include "state_fixture.h"
+
 #include "segment/compute.h"
 
 #include "config/config.h"
@@ -23,64 +25,35 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static const struct actor ann = {.by = "ann", .command = "test", .reason = ""};
-
 struct fixture {
-	char root[64], directory[80], path[100], list[100];
-	struct errors *errors;
-	struct store *store; /* a reader; NULL: not opened yet */
+	struct state_box state;
+	char list[100];
 	struct policy *policy;
 	struct siphash_key secret;
 	bool has_secret;
 };
 
-static void execute(const struct fixture *box, const char *sql)
-{
-	sqlite3 *database;
-	char *message = NULL;
-
-	assert_int_equal(sqlite3_open(box->path, &database), SQLITE_OK);
-	if (sqlite3_exec(database, sql, NULL, NULL, &message) != SQLITE_OK)
-		fail_msg("%s: %s", sql, message);
-	sqlite3_close(database);
-}
-
 static int make_box(void **state)
 {
 	struct fixture *box = calloc(1, sizeof(*box));
-	struct store *store;
 
-	strcpy(box->root, "/tmp/segment_compute_test.XXXXXX");
-	assert_non_null(mkdtemp(box->root));
-	snprintf(box->directory, sizeof(box->directory), "%s/state", box->root);
-	snprintf(box->path, sizeof(box->path), "%s/state.db", box->directory);
-	snprintf(box->list, sizeof(box->list), "%s/list.txt", box->root);
-	box->errors = errors_new();
+	assert_non_null(box);
+	state_box_make(&box->state);
+	snprintf(box->list, sizeof(box->list), "%s/list.txt", box->state.root);
 	/* 000102..0f, as in the contract's vectors. */
 	box->secret = (struct siphash_key){0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL};
 	box->has_secret = true;
-	assert_int_equal(store_open_write(box->directory, 0, &ann, &store, box->errors), 0);
-	assert_int_equal(store_commit(store, box->errors), 0);
-	store_close(store);
 	*state = box;
 	return 0;
 }
 
 static int remove_box(void **state)
 {
-	static const char *const files[] = {"state.db", "state.db-wal", "state.db-shm", "lock", ""};
 	struct fixture *box = *state;
-	char path[128];
 
-	store_close(box->store);
-	for (size_t i = 0; i < COUNT(files); i++) {
-		snprintf(path, sizeof(path), "%s/%s", box->directory, files[i]);
-		remove(path);
-	}
 	unlink(box->list);
-	rmdir(box->root);
+	state_box_remove(&box->state);
 	policy_free(box->policy);
-	errors_free(box->errors);
 	free(box);
 	return 0;
 }
@@ -88,7 +61,8 @@ static int remove_box(void **state)
 /* Ten IPv4 clients 192.0.2.1 to .10 with flows 1 to 10, every other one gold; and a prefix. */
 static void fill(const struct fixture *box)
 {
-	execute(box,
+	state_box_execute(
+		&box->state,
 		"ALTER TABLE clients ADD COLUMN plan; ALTER TABLE clients ADD COLUMN spent;"
 		"WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 10)"
 		"INSERT INTO clients SELECT CAST(x'00000000000000000000ffffc00002' || "
@@ -119,20 +93,21 @@ static int compute_in(struct fixture *box, const char *yaml, const char *rest,
 	assert_true(asprintf(&text, "version: 1\nsegments: [ { name: s, %s } ]\n%s", yaml, rest) >
 		    0);
 	policy_free(box->policy);
-	box->policy = config_parse(text, strlen(text), "test.yaml", box->errors);
+	box->policy = config_parse(text, strlen(text), "test.yaml", box->state.errors);
 	free(text);
 	if (!box->policy)
-		errors_print(box->errors, stderr);
+		errors_print(box->state.errors, stderr);
 	assert_non_null(box->policy);
-	store_close(box->store);
-	box->store = NULL;
-	assert_int_equal(store_open_read(box->directory, &box->store, box->errors), 0);
-	world.store = box->store;
+	store_close(box->state.store);
+	box->state.store = NULL;
+	assert_int_equal(
+		store_open_read(box->state.directory, &box->state.store, box->state.errors), 0);
+	world.store = box->state.store;
 	world.limits = &box->policy->limits;
 	world.form = box_client_form(box->policy);
-	errors_free(box->errors);
-	box->errors = errors_new();
-	return segment_compute(&world, &box->policy->segments[0], out, box->errors);
+	errors_free(box->state.errors);
+	box->state.errors = errors_new();
+	return segment_compute(&world, &box->policy->segments[0], out, box->state.errors);
 }
 
 static char *members_text(const struct membership *membership)
@@ -159,8 +134,8 @@ static void assert_members_in(struct fixture *box, const char *yaml, const char 
 	char *text;
 
 	if (compute_in(box, yaml, rest, &membership))
-		errors_print(box->errors, stderr);
-	assert_int_equal(errors_count(box->errors), 0);
+		errors_print(box->state.errors, stderr);
+	assert_int_equal(errors_count(box->state.errors), 0);
 	text = members_text(&membership);
 	assert_string_equal(text, expected);
 	assert_string_equal(membership.segment, "s");
@@ -198,7 +173,7 @@ static void assert_refused(struct fixture *box, const char *yaml, int code, cons
 
 	assert_int_equal(compute_in(box, yaml, "", &membership), -code);
 	assert_null(membership.members);
-	report = errors_to_json(box->errors);
+	report = errors_to_json(box->state.errors);
 	assert_listed(json_object_get(report, "errors"), object, text);
 	entry = json_array_get(json_object_get(report, "errors"), 0);
 	assert_string_equal(json_string_value(json_object_get(entry, "file")), "test.yaml");
@@ -210,7 +185,7 @@ static void assert_refused(struct fixture *box, const char *yaml, int code, cons
 /* What was computed last has one warning with @text in it. */
 static void assert_warned(const struct fixture *box, const char *text)
 {
-	json_t *warnings = errors_warnings_to_json(box->errors);
+	json_t *warnings = errors_warnings_to_json(box->state.errors);
 
 	assert_listed(warnings, "segments/s", text);
 	json_decref(warnings);
@@ -268,7 +243,7 @@ static void bad_lines_are_named(void **state)
 	snprintf(yaml, sizeof(yaml), "file: %s", box->list);
 	write_list(box, text, sizeof(text) - 1);
 	assert_int_equal(compute_in(box, yaml, "", &membership), -EINVAL);
-	report = errors_to_json(box->errors);
+	report = errors_to_json(box->state.errors);
 	list = json_object_get(report, "errors");
 	assert_int_equal(json_array_size(list), COUNT(places));
 	for (size_t i = 0; i < COUNT(places); i++) {
@@ -303,7 +278,7 @@ static void a_line_of_any_length_is_only_a_bad_line(void **state)
 	fclose(stream);
 	snprintf(yaml, sizeof(yaml), "file: %s", box->list);
 	assert_int_equal(compute_in(box, yaml, "", &membership), -EINVAL);
-	assert_int_equal(errors_count(box->errors), 1);
+	assert_int_equal(errors_count(box->state.errors), 1);
 }
 
 static void a_file_that_cannot_be_read_is_an_error(void **state)
@@ -313,7 +288,7 @@ static void a_file_that_cannot_be_read_is_an_error(void **state)
 
 	assert_refused(box, "file: /nonexistent/list", ENOENT, "segments/s",
 		       "/nonexistent/list cannot be read: No such file");
-	snprintf(yaml, sizeof(yaml), "file: %s", box->root);
+	snprintf(yaml, sizeof(yaml), "file: %s", box->state.root);
 	assert_refused(box, yaml, EINVAL, "segments/s", "is no regular file");
 	/* Nobody writes into the pipe: this must not wait. */
 	assert_int_equal(mkfifo(box->list, 0600), 0);
@@ -337,7 +312,7 @@ static void a_file_is_read_no_further_than_limits_allow(void **state)
 				    "limits: { segment_clients: 99, segment_prefixes: 1 }\n",
 				    &membership),
 			 -E2BIG);
-	assert_int_equal(errors_count(box->errors), 1);
+	assert_int_equal(errors_count(box->state.errors), 1);
 }
 
 /* ---- where and sample ---- */
@@ -414,8 +389,9 @@ static void a_sample_takes_the_lowest_hashes(void **state)
 	uint64_t salt64 = 0;
 	size_t first;
 
-	execute(box, "INSERT INTO clients VALUES (x'00000000000000000000ffffc633640780'),"
-		     " (x'00000000000000000000ffffcb00710980');");
+	state_box_execute(&box->state,
+			  "INSERT INTO clients VALUES (x'00000000000000000000ffffc633640780'),"
+			  " (x'00000000000000000000ffffcb00710980');");
 	/* SipHash-1-3 with a zero key, over whole words and a rest, by the one-word primitives. */
 	{
 		struct siphash_state sip = siphash_begin((struct siphash_key){0});
@@ -475,7 +451,7 @@ static void bins_that_cannot_be_are_said(void **state)
 	membership_release(&membership);
 	assert_warned(box, "no client of the population has a value of flows");
 	/* Equal quantiles: seven of ten in one value leave fewer bins. */
-	execute(box, "UPDATE features SET services = iif(flows > 7, 2, 1);");
+	state_box_execute(&box->state, "UPDATE features SET services = iif(flows > 7, 2, 1);");
 	assert_int_equal(compute_in(box, "bins: { feature: services, qcut: 4, take: [ 3 ] }", "",
 				    &membership),
 			 0);
@@ -511,12 +487,13 @@ static void a_grouping_has_each_text_once(void **state)
 	struct grouping grouping;
 
 	fill(box);
-	execute(box, "UPDATE clients SET plan = '' WHERE spent = 201;"
-		     "UPDATE clients SET plan = 7 WHERE spent = 301.5;"
-		     "UPDATE clients SET plan = NULL WHERE spent = 402;");
-	assert_int_equal(store_open_read(box->directory, &box->store, box->errors), 0);
-	world.store = box->store;
-	assert_int_equal(grouping_compute(&world, "plan", &grouping, box->errors), 0);
+	state_box_execute(&box->state, "UPDATE clients SET plan = '' WHERE spent = 201;"
+				       "UPDATE clients SET plan = 7 WHERE spent = 301.5;"
+				       "UPDATE clients SET plan = NULL WHERE spent = 402;");
+	assert_int_equal(
+		store_open_read(box->state.directory, &box->state.store, box->state.errors), 0);
+	world.store = box->state.store;
+	assert_int_equal(grouping_compute(&world, "plan", &grouping, box->state.errors), 0);
 	/* 7, gold, trial: .2 and .4 have none. */
 	assert_int_equal(grouping.texts_count, 3);
 	assert_int_equal(grouping.texts_size, sizeof("7\0gold\0trial"));
@@ -531,7 +508,7 @@ static void a_grouping_has_each_text_once(void **state)
 		assert_int_equal(client->text, !is_observed ? 1 : last == 3 ? 0 : last % 2 ? 1 : 2);
 	}
 	grouping_release(&grouping);
-	assert_int_equal(grouping_compute(&world, "app", &grouping, box->errors), -ENOENT);
+	assert_int_equal(grouping_compute(&world, "app", &grouping, box->state.errors), -ENOENT);
 }
 
 #define BOX_TEST(test) cmocka_unit_test_setup_teardown(test, make_box, remove_box)

@@ -93,7 +93,7 @@ static int add_grouping(struct room *room, const struct service *service)
 	struct grouping grouping;
 	char object[NAME_SIZE + 32];
 	struct member *members;
-	int error = store_grouping(room->control->store, service->group_by, &grouping,
+	int error = store_grouping(room->control->store, service->group_by, true, &grouping,
 				   room->control->errors);
 
 	if (error)

@@ -297,7 +297,7 @@ static int freeze_grouping(struct freeze *freeze, const char *column)
 	struct freeze_result *result = add_result(freeze, column, true);
 	struct grouping before = {0};
 	int error = control->store
-			    ? store_grouping(control->store, column, &before, control->errors)
+			    ? store_grouping(control->store, column, true, &before, control->errors)
 			    : -ENOENT;
 
 	if (!result)

@@ -119,7 +119,7 @@ static int find_digest(struct tables *tables)
 		digest = mixed(digest, tables->used[i].digest);
 	}
 	for (i = 0; i < tables->columns_count; i++) {
-		error = store_grouping(control->store, tables->columns[i], &grouping,
+		error = store_grouping(control->store, tables->columns[i], false, &grouping,
 				       control->errors);
 		if (error && error != -ENOENT)
 			return error;
@@ -192,8 +192,8 @@ static int gather_column(const struct tables *tables, size_t column, struct siph
 {
 	struct control *control = tables->control;
 	struct grouping *grouping = &gathered->groupings[column];
-	int error =
-		store_grouping(control->store, tables->columns[column], grouping, control->errors);
+	int error = store_grouping(control->store, tables->columns[column], true, grouping,
+				   control->errors);
 
 	if (error && error != -ENOENT)
 		return error;
@@ -317,15 +317,18 @@ static int map_others(struct tables *tables)
 	int error = 0;
 
 	for (place = 0; place < SEGMENT_TABLES && !error; place++) {
-		struct shown_table shown = {
+		struct shown_table shown;
+
+		/* What a place that is not in use says may be half written. */
+		if (!(tables->in_use & 1 << place) || place == tables->place)
+			continue;
+		shown = (struct shown_table){
 			.table = datapath_table(datapath, place),
 			.lines = datapath_table_lines(datapath, place),
 		};
-
-		if ((tables->in_use & 1 << place) && place != tables->place)
-			error = class_table_map(datapath_table(datapath, tables->place),
-						datapath_table_lines(datapath, tables->place),
-						&shown, &tables->from[place]);
+		error = class_table_map(datapath_table(datapath, tables->place),
+					datapath_table_lines(datapath, tables->place), &shown,
+					&tables->from[place]);
 	}
 	return error;
 }

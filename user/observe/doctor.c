@@ -24,15 +24,12 @@
  * on veth. */
 #define MTU_WITHOUT_FRAGS 3498
 
-static void add(struct findings *findings, const char *id, enum severity severity,
-		const char *object, const char *fix, const char *format, ...)
-	__attribute__((format(printf, 6, 7)));
-
 void finding_add(struct findings *findings, const char *id, enum severity severity,
-		 const char *object, const char *fix, const char *format, va_list arguments)
+		 const char *object, const char *fix, const char *format, ...)
 {
 	struct finding *grown = reallocarray(findings->list, findings->count + 1, sizeof(*grown));
 	struct finding *finding;
+	va_list arguments;
 
 	if (!grown)
 		return;
@@ -41,16 +38,8 @@ void finding_add(struct findings *findings, const char *id, enum severity severi
 	*finding = (struct finding){.id = id, .severity = severity};
 	snprintf(finding->object, sizeof(finding->object), "%s", object);
 	snprintf(finding->fix, sizeof(finding->fix), "%s", fix);
-	vsnprintf(finding->message, sizeof(finding->message), format, arguments);
-}
-
-static void add(struct findings *findings, const char *id, enum severity severity,
-		const char *object, const char *fix, const char *format, ...)
-{
-	va_list arguments;
-
 	va_start(arguments, format);
-	finding_add(findings, id, severity, object, fix, format, arguments);
+	vsnprintf(finding->message, sizeof(finding->message), format, arguments);
 	va_end(arguments);
 }
 
@@ -82,10 +71,11 @@ static void examine_kernel(struct findings *findings)
 	if (uname(&kernel) || sscanf(kernel.release, "%d.%d", &major, &minor) != 2)
 		return;
 	if (major < 6 || (major == 6 && minor < 1))
-		add(findings, "kernel", SEVERITY_ERROR, "kernel", "boot Linux 6.1 or newer",
-		    "Linux %s lacks what the data path needs", kernel.release);
+		finding_add(findings, "kernel", SEVERITY_ERROR, "kernel", "boot Linux 6.1 or newer",
+			    "Linux %s lacks what the data path needs", kernel.release);
 	else
-		add(findings, "kernel", SEVERITY_OK, "kernel", "", "Linux %s", kernel.release);
+		finding_add(findings, "kernel", SEVERITY_OK, "kernel", "", "Linux %s",
+			    kernel.release);
 }
 
 static void examine_jit(struct findings *findings)
@@ -96,8 +86,9 @@ static void examine_jit(struct findings *findings)
 	if (fd < 0)
 		return;
 	if (read(fd, &value, 1) == 1 && value == '0')
-		add(findings, "jit", SEVERITY_ERROR, "kernel",
-		    "sysctl -w net.core.bpf_jit_enable=1", "BPF is interpreted: many times slower");
+		finding_add(findings, "jit", SEVERITY_ERROR, "kernel",
+			    "sysctl -w net.core.bpf_jit_enable=1",
+			    "BPF is interpreted: many times slower");
 	close(fd);
 }
 
@@ -117,9 +108,10 @@ static void examine_privileges(struct findings *findings)
 
 		cap_get_flag(capabilities, needed[i].value, CAP_EFFECTIVE, &set);
 		if (set == CAP_CLEAR)
-			add(findings, "privileges", SEVERITY_ERROR, needed[i].name,
-			    "run as root, or grant it",
-			    "is missing: the program cannot be loaded or attached by this user");
+			finding_add(findings, "privileges", SEVERITY_ERROR, needed[i].name,
+				    "run as root, or grant it",
+				    "is missing: the program cannot be loaded or attached by this "
+				    "user");
 	}
 	cap_free(capabilities);
 }
@@ -130,13 +122,13 @@ static void examine_bpffs(struct findings *findings, const struct place *place,
 	struct statfs info;
 
 	if (control && control->datapath)
-		add(findings, "bpffs", SEVERITY_OK, place->pins, "", "the maps are pinned");
+		finding_add(findings, "bpffs", SEVERITY_OK, place->pins, "", "the maps are pinned");
 	else if (!statfs(place->pins, &info) && info.f_type != BPF_FS_MAGIC)
-		add(findings, "bpffs", SEVERITY_INFO, place->pins,
-		    "nothing: `attach` mounts one there", "is not on a bpffs");
+		finding_add(findings, "bpffs", SEVERITY_INFO, place->pins,
+			    "nothing: `attach` mounts one there", "is not on a bpffs");
 	else
-		add(findings, "bpffs", SEVERITY_INFO, place->pins, "run `xdp-canary attach`",
-		    "nothing is loaded");
+		finding_add(findings, "bpffs", SEVERITY_INFO, place->pins,
+			    "run `xdp-canary attach`", "nothing is loaded");
 }
 
 /* ---- interfaces ---- */
@@ -171,12 +163,13 @@ static void examine_offloads(struct findings *findings, int fd, const char *name
 		return;
 	snprintf(fix, sizeof(fix), "ethtool -K %s rxvlan off", name);
 	if (flags & ETH_FLAG_RXVLAN)
-		add(findings, "rxvlan", SEVERITY_WARNING, name, fix,
-		    "VLAN offload hides tags from the program: needed off where VIPs come tagged");
+		finding_add(findings, "rxvlan", SEVERITY_WARNING, name, fix,
+			    "VLAN offload hides tags from the program: needed off where VIPs come "
+			    "tagged");
 	snprintf(fix, sizeof(fix), "ethtool -K %s lro off", name);
 	if (flags & ETH_FLAG_LRO)
-		add(findings, "lro", SEVERITY_ERROR, name, fix,
-		    "large receive offload merges packets before XDP");
+		finding_add(findings, "lro", SEVERITY_ERROR, name, fix,
+			    "large receive offload merges packets before XDP");
 }
 
 static void examine_state(struct findings *findings, const struct control *control,
@@ -186,22 +179,22 @@ static void examine_state(struct findings *findings, const struct control *contr
 
 	switch (link_state(control->place->pins, interface->name)) {
 	case ATTACHED_NATIVE:
-		add(findings, "attached", SEVERITY_OK, interface->name, "",
-		    "attached in native mode");
+		finding_add(findings, "attached", SEVERITY_OK, interface->name, "",
+			    "attached in native mode");
 		break;
 	case ATTACHED_GENERIC:
-		add(findings, "generic", SEVERITY_WARNING, interface->name,
-		    "use a NIC whose driver has native XDP",
-		    "attached in generic mode: several times slower than native");
+		finding_add(findings, "generic", SEVERITY_WARNING, interface->name,
+			    "use a NIC whose driver has native XDP",
+			    "attached in generic mode: several times slower than native");
 		break;
 	default:
 		if (live && live->attached && !control->live.detached)
-			add(findings, "attached", SEVERITY_ERROR, interface->name,
-			    "run `xdp-canary attach`",
-			    "is to be attached and is not: VIP traffic goes to the host");
+			finding_add(findings, "attached", SEVERITY_ERROR, interface->name,
+				    "run `xdp-canary attach`",
+				    "is to be attached and is not: VIP traffic goes to the host");
 		else
-			add(findings, "attached", SEVERITY_INFO, interface->name,
-			    "run `xdp-canary attach`", "is not attached");
+			finding_add(findings, "attached", SEVERITY_INFO, interface->name,
+				    "run `xdp-canary attach`", "is not attached");
 	}
 }
 
@@ -211,14 +204,14 @@ static void examine_interface(struct findings *findings, int fd, const struct co
 	int mtu;
 
 	if (!interface_exists(interface->name)) {
-		add(findings, "interface", SEVERITY_ERROR, interface->name, "see `ip link`",
-		    "there is no such interface in this network namespace");
+		finding_add(findings, "interface", SEVERITY_ERROR, interface->name, "see `ip link`",
+			    "there is no such interface in this network namespace");
 		return;
 	}
 	mtu = interface_mtu(fd, interface->name);
 	if (mtu > MTU_WITHOUT_FRAGS)
-		add(findings, "mtu", SEVERITY_INFO, interface->name, "",
-		    "MTU %d: frames in several buffers; the driver must support them", mtu);
+		finding_add(findings, "mtu", SEVERITY_INFO, interface->name, "",
+			    "MTU %d: frames in several buffers; the driver must support them", mtu);
 	examine_offloads(findings, fd, interface->name);
 	examine_state(findings, control, interface);
 }
@@ -231,9 +224,9 @@ static void examine_secret(struct findings *findings, const struct control *cont
 	struct stat info;
 
 	if (path && !stat(path, &info) && (info.st_mode & 077))
-		add(findings, "secret", SEVERITY_ERROR, path,
-		    "chmod 600 it, and make a new one if others read it",
-		    "the secret can be read by others than its owner");
+		finding_add(findings, "secret", SEVERITY_ERROR, path,
+			    "chmod 600 it, and make a new one if others read it",
+			    "the secret can be read by others than its owner");
 	free(path);
 }
 
@@ -259,9 +252,10 @@ static void examine_next_hops(struct findings *findings, struct control *control
 					 address);
 				if (!(datapath_backend(control->datapath, view, number)->next_hop &
 				      NEXT_HOP_VALID))
-					add(findings, "next_hop", SEVERITY_WARNING, object,
-					    "look at `ip route get` and `ip neigh`, run the daemon",
-					    "no next hop is known for the backend");
+					finding_add(findings, "next_hop", SEVERITY_WARNING, object,
+						    "look at `ip route get` and `ip neigh`, run "
+						    "the daemon",
+						    "no next hop is known for the backend");
 			}
 	}
 }
@@ -273,9 +267,9 @@ static void examine_memory(struct findings *findings, const struct control *cont
 
 	for (id = 0; id < MAPS; id++)
 		sum += map_bytes(&control->datapath->maps[id], map_is_per_cpu(id));
-	add(findings, "memory", SEVERITY_INFO, "maps",
-	    "lower `limits` for less; they count when maps are made", "the maps take %.1f MiB",
-	    sum / 1048576.0);
+	finding_add(findings, "memory", SEVERITY_INFO, "maps",
+		    "lower `limits` for less; they count when maps are made",
+		    "the maps take %.1f MiB", sum / 1048576.0);
 }
 
 static void examine_limits(struct findings *findings, const struct control *control)
@@ -285,9 +279,9 @@ static void examine_limits(struct findings *findings, const struct control *cont
 	if (datapath_service_limit(datapath) != control->policy->limits.services ||
 	    datapath->maps[MAP_VIPS6].entries != 2 * control->policy->limits.vips ||
 	    datapath->maps[MAP_BACKEND_COUNTERS].entries != 2 * control->policy->limits.backends)
-		add(findings, "limits", SEVERITY_WARNING, "limits",
-		    "they take effect when the maps are next made",
-		    "the loaded maps have other sizes than the configuration says");
+		finding_add(findings, "limits", SEVERITY_WARNING, "limits",
+			    "they take effect when the maps are next made",
+			    "the loaded maps have other sizes than the configuration says");
 }
 
 int doctor_examine(const struct place *place, struct control *control, struct findings *out)
@@ -303,14 +297,14 @@ int doctor_examine(const struct place *place, struct control *control, struct fi
 	examine_privileges(out);
 	examine_bpffs(out, place, control);
 	if (!control) {
-		add(out, "state", SEVERITY_ERROR, place->state, "see the errors above",
-		    "the state cannot be read");
+		finding_add(out, "state", SEVERITY_ERROR, place->state, "see the errors above",
+			    "the state cannot be read");
 		close(fd);
 		return 0;
 	}
 	if (!control->revision.number)
-		add(out, "state", SEVERITY_INFO, place->state, "run `xdp-canary apply -f FILE`",
-		    "nothing has been applied yet");
+		finding_add(out, "state", SEVERITY_INFO, place->state,
+			    "run `xdp-canary apply -f FILE`", "nothing has been applied yet");
 	for (i = 0; i < control->policy->interfaces_count; i++)
 		examine_interface(out, fd, control, &control->policy->interfaces[i]);
 	examine_secret(out, control);

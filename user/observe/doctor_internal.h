@@ -5,11 +5,10 @@
 
 #include "observe/doctor.h"
 
-#include <stdarg.h>
-
 /* @id: stable, and a constant. */
 void finding_add(struct findings *findings, const char *id, enum severity severity,
-		 const char *object, const char *fix, const char *format, va_list arguments);
+		 const char *object, const char *fix, const char *format, ...)
+	__attribute__((format(printf, 6, 7)));
 
 /* ---- doctor_segments.c ---- */
 

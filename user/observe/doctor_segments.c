@@ -9,20 +9,6 @@
 
 #define NS_PER_MS 1000000ULL
 
-static void add(struct findings *findings, const char *id, enum severity severity,
-		const char *object, const char *fix, const char *format, ...)
-	__attribute__((format(printf, 6, 7)));
-
-static void add(struct findings *findings, const char *id, enum severity severity,
-		const char *object, const char *fix, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	finding_add(findings, id, severity, object, fix, format, arguments);
-	va_end(arguments);
-}
-
 static const struct segment_head *head_of(const struct segment_head *heads, size_t count,
 					  const char *segment)
 {
@@ -48,14 +34,14 @@ static void examine_rules(struct findings *findings, const struct service *servi
 			continue;
 		snprintf(object, sizeof(object), "%.38s/%.38s", service->name, rule->name);
 		if (!head->is_known || !head->membership.count)
-			add(findings, "segment_empty", SEVERITY_WARNING, object,
-			    "look at `segment preview`, then `segment materialise`",
-			    "nobody is in segment %s, whose clients the rule is for",
-			    rule->segment);
+			finding_add(findings, "segment_empty", SEVERITY_WARNING, object,
+				    "look at `segment preview`, then `segment materialise`",
+				    "nobody is in segment %s, whose clients the rule is for",
+				    rule->segment);
 		else
-			add(findings, "segment", SEVERITY_OK, object, "",
-			    "is for the %zu clients of segment %s", head->membership.count,
-			    rule->segment);
+			finding_add(findings, "segment", SEVERITY_OK, object, "",
+				    "is for the %zu clients of segment %s", head->membership.count,
+				    rule->segment);
 	}
 }
 
@@ -67,10 +53,10 @@ static void examine_age(struct findings *findings, const struct segment_head *he
 
 	if (!refresh_ns || !head->is_known || head->membership.time_ns + 2 * refresh_ns > now_ns)
 		return;
-	add(findings, "segment_age", SEVERITY_WARNING, head->segment->name,
-	    "run the daemon and look at its log, or `segment materialise` it",
-	    "was to be computed anew every %s and was not",
-	    text_format_duration(head->segment->refresh_ms, refresh));
+	finding_add(findings, "segment_age", SEVERITY_WARNING, head->segment->name,
+		    "run the daemon and look at its log, or `segment materialise` it",
+		    "was to be computed anew every %s and was not",
+		    text_format_duration(head->segment->refresh_ms, refresh));
 }
 
 void examine_segments(struct findings *findings, struct control *control)

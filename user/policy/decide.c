@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Stages 3 to 5 of the data path over a view image. */
+/* The stages client, cohort and backend of the data path over a view image. */
 #include "policy/decide.h"
 
 #include "allocation.h"

@@ -157,7 +157,7 @@ int store_set_grouping(struct store *store, const char *column, const struct gro
 			     digest_of(grouping->texts, grouping->texts_size)};
 	struct grouping before;
 	uint64_t next = 1;
-	int error = store_grouping(store, column, &before, errors);
+	int error = store_grouping(store, column, false, &before, errors);
 
 	if (!error) {
 		next = before.version + 1;
@@ -174,21 +174,36 @@ int store_set_grouping(struct store *store, const char *column, const struct gro
 			  errors);
 }
 
-int store_grouping(struct store *store, const char *column, struct grouping *out,
-		   struct errors *errors)
+static int read_clients(struct store *store, sqlite3_stmt *statement, struct grouping *out,
+			struct errors *errors)
 {
 	void *texts = NULL, *clients = NULL;
-	sqlite3_stmt *statement;
 	size_t size = 0;
+	int error = sql_copy_blob(store, statement, 4, &texts, &out->texts_size, errors);
+
+	if (!error)
+		error = sql_copy_blob(store, statement, 5, &clients, &size, errors);
+	out->texts = texts;
+	out->clients = clients;
+	out->count = size / sizeof(*out->clients);
+	return error;
+}
+
+int store_grouping(struct store *store, const char *column, bool with_clients, struct grouping *out,
+		   struct errors *errors)
+{
+	const char *sql = with_clients
+				  ? "SELECT version, time_ns, digest, count, texts, members FROM "
+				    "groupings WHERE column_name = ?1"
+				  : "SELECT version, time_ns, digest, count FROM groupings WHERE "
+				    "column_name = ?1";
+	sqlite3_stmt *statement;
 	int error;
 
 	*out = (struct grouping){0};
 	if (store->schema_version < 3)
 		return -ENOENT;
-	error = sql_query(store, &statement,
-			  "SELECT version, time_ns, digest, texts, count, members FROM groupings "
-			  "WHERE column_name = ?1",
-			  VALUES(TEXT(column)), errors);
+	error = sql_query(store, &statement, sql, VALUES(TEXT(column)), errors);
 	if (!error)
 		error = sql_next(store, statement, errors);
 	if (error <= 0)
@@ -196,14 +211,9 @@ int store_grouping(struct store *store, const char *column, struct grouping *out
 	out->version = sql_number(statement, 0);
 	out->time_ns = sql_number(statement, 1);
 	out->digest = sql_number(statement, 2);
-	out->texts_count = sql_number(statement, 4);
-	error = sql_copy_blob(store, statement, 3, &texts, &out->texts_size, errors);
-	if (!error)
-		error = sql_copy_blob(store, statement, 5, &clients, &size, errors);
+	out->texts_count = sql_number(statement, 3);
+	error = with_clients ? read_clients(store, statement, out, errors) : 0;
 	sql_end(statement);
-	out->texts = texts;
-	out->clients = clients;
-	out->count = size / sizeof(*out->clients);
 	if (error)
 		grouping_release(out);
 	return error;

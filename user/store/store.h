@@ -303,7 +303,8 @@ struct grouping {
 
 int store_set_grouping(struct store *store, const char *column, const struct grouping *grouping,
 		       struct errors *errors);
-int store_grouping(struct store *store, const char *column, struct grouping *out,
+/* -ENOENT without an error: never computed. @with_clients: else the head alone, without texts. */
+int store_grouping(struct store *store, const char *column, bool with_clients, struct grouping *out,
 		   struct errors *errors);
 int store_drop_grouping(struct store *store, const char *column, struct errors *errors);
 /* Names of all columns, in their order; malloc()ed array of malloc()ed. */
