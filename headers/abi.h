@@ -24,7 +24,7 @@
 #include "split_hash.h"
 #include "types.h"
 
-#define ABI_VERSION 3
+#define ABI_VERSION 4
 
 #define COHORTS_MAX  4
 #define CANARIES_MAX (COHORTS_MAX - 1)
@@ -75,6 +75,17 @@ enum view_flag {
 #define VIEW_KEY_FLAGS                                                                             \
 	(VIEW_KEY_FLOW | VIEW_BALANCE_CLIENT | VIEW_MASK4 | VIEW_KEY_PAYLOAD | VIEW_HASH)
 
+/* Of a service's rollout, in view.rollout. */
+enum view_rollout {
+	ROLLOUT_COHORT = 3 << 0,      /* the canary that it is about; 0: there is none */
+	ROLLOUT_CUT = 1 << 2,	      /* the end of the lease takes live flows, too */
+	ROLLOUT_TRACKED = 1 << 3,     /* its clients are followed (tracked.h) */
+	ROLLOUT_LATCH_LEASE = 1 << 4, /* the latch is that of an ended lease, else of a rollback */
+	ROLLOUT_LATCHED = 7 << 5,     /* bit 4 + c: canary c is latched at control */
+};
+#define ROLLOUT_LATCHED_SHIFT 4
+#define LEASE_NONE	      (~0ULL)
+
 enum steer_method { STEER_L2 = 1, STEER_IPIP = 2 };
 
 /* Which bytes of a UDP payload are the client key. */
@@ -95,9 +106,9 @@ struct quic_key {
 struct view {
 	/* Hot: the first cache line is all that the common path reads. */
 	__u64 salt64;
-	__u64 expiry;		      /* reserved: end of the lease in jiffies; all ones: none */
-	__u32 rules;		      /* first of the service's rules in map `rules` */
-	__u32 backends;		      /* first of the service's lines in map `backends` */
+	__u64 expiry;	/* end of the lease in jiffies; LEASE_NONE. In place: renewed */
+	__u32 rules;	/* first of the service's rules in map `rules` */
+	__u32 backends; /* first of the service's lines in map `backends` */
 	__u32 rings[COHORTS_MAX + 1]; /* cohort c has the slots rings[c] up to rings[c + 1] */
 	__u32 classes;		      /* first of the service's classes in map `classes` */
 	__u32 holdout;		      /* T(holdout): held out iff h' is below; 0: nobody */
@@ -108,7 +119,7 @@ struct view {
 	__u8 prefix6;		      /* 16 to 128 */
 	__u8 cohorts;		      /* 2 to COHORTS_MAX; 0 is the control */
 	__u8 steer;		      /* enum steer_method */
-	__u8 latched;		      /* reserved: bit c: canary c is latched at control */
+	__u8 rollout;		      /* enum view_rollout */
 
 	/* Cold: read for pins, groups and the other client keys, and by user space. */
 	__u32 counters; /* rule counters of decisions that no rule took */
@@ -148,7 +159,7 @@ struct view {
 	__u8 origin_cohorts;
 	__u8 lines_behind; /* of map `rules`, from rules + RULES_MAX on */
 	struct payload_key origin_payload;
-	__u32 padding2;
+	__u32 track;   /* of the service, in map `tracked_services`; see ROLLOUT_TRACKED */
 	__u64 content; /* of what was compiled: tells the store's epoch from another's */
 	__u32 classes_count;
 	__u32 groups_count;
@@ -156,7 +167,8 @@ struct view {
 	/* Read where the hash is another tool's (VIEW_HASH), and was before the era. */
 	__u32 hash_modulus, hash_seed;
 	__u32 origin_modulus, origin_seed;
-	__u8 reserved2[8];
+	__u32 lease_drain; /* jiffies for which flows stay after expiry, without ROLLOUT_CUT */
+	__u32 reserved2;
 } cache_aligned;
 BUILD_CHECK(sizeof(struct view) == 4 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view, counters) == CACHE_LINE);
@@ -191,9 +203,9 @@ struct view_rule {
 	__u16 live;  /* enum rule_live: which intervals are not empty */
 	__u8 reason; /* REASON_RULE or REASON_DEFAULT */
 	__u8 cuts[CANARIES_MAX];
-	__u16 reserved;
-	__u32 counters; /* index of its first rule counters; a lane per cohort follows */
-	__u32 segment;	/* index of its segment's counter + 1; 0: the default rule */
+	__u16 track_from; /* control's clients with h >> 16 from here on are followed; 0: none */
+	__u32 counters;	  /* index of its first rule counters; a lane per cohort follows */
+	__u32 segment;	  /* index of its segment's counter + 1; 0: the default rule */
 	struct interval current[CANARIES_MAX];
 	struct interval disputed[CANARIES_MAX];
 

@@ -55,7 +55,7 @@ static void compile_head(const struct compile_input *input, struct view *view)
 
 	*view = (struct view){
 		.salt64 = is_split(service) ? 0 : salt64_of(service),
-		.expiry = ~0ULL,
+		.expiry = LEASE_NONE,
 		.counters = input->no_rule_group * LANES_MAX,
 		.holdout = threshold(service->holdout_ppm),
 		.mask4 = htonl(~0u << (32 - service->prefix4)),

@@ -218,3 +218,39 @@ const char *vip_format(const struct vip *vip, char out[ADDRESS_TEXT_SIZE])
 		out[0] = 0; /* cannot be: the longest has 52 characters */
 	return out;
 }
+
+static const char *const kernel_metric_names[KERNEL_METRICS] = {
+	[METRIC_CONNECT_FAILURE] = "connect_failure",
+	[METRIC_SYN_REPEATED] = "syn_repeated",
+	[METRIC_UNANSWERED] = "unanswered",
+	[METRIC_QUIT] = "quit",
+	[METRIC_SILENT] = "silent",
+	[METRIC_RETRANSMISSION] = "retransmission",
+	[METRIC_ESTABLISH_TIME] = "establish_time",
+	[METRIC_RESPOND_TIME] = "respond_time",
+	[METRIC_LAST_BYTE_TIME] = "last_byte_time",
+	[METRIC_CLIENT_RESET] = "client_reset",
+	[METRIC_RESPONSE_SIZE] = "response_size",
+};
+
+const char *kernel_metric_name(enum kernel_metric metric)
+{
+	return metric < KERNEL_METRICS ? kernel_metric_names[metric] : "";
+}
+
+enum kernel_metric kernel_metric_by_name(const char *name)
+{
+	unsigned int metric = 0;
+
+	while (metric < KERNEL_METRICS && strcmp(kernel_metric_names[metric], name))
+		metric++;
+	return metric;
+}
+
+size_t rollout_cohort(const struct service *service)
+{
+	int cohort =
+		service->rollout.cohort[0] ? service_cohort(service, service->rollout.cohort) : 1;
+
+	return cohort > 0 ? cohort : 1;
+}

@@ -88,6 +88,125 @@ struct rule {
 	uint32_t base_ppm[COHORTS_MAX]; /* by cohort; [0], the control, is the rest to 100% */
 };
 
+/* ---- health checks of backends ---- */
+
+enum check_type { CHECK_NONE, CHECK_TCP, CHECK_HTTP };
+
+struct status_range {
+	uint16_t first, last; /* 100 to 599 */
+};
+
+struct health_check {
+	enum check_type type; /* CHECK_NONE: every backend counts as healthy */
+	uint16_t port;	      /* 0: the port of the service's first VIP that has one */
+	char *path;	      /* of http: "/" */
+	char *host;	      /* of http, the Host header; NULL: the backend's address */
+	struct status_range *expect_status; /* of http: 200-399 */
+	size_t expect_status_count;
+	char *expect_body; /* of http: a text that the body must hold; NULL: any body */
+	uint64_t interval_ms, timeout_ms;
+	uint32_t rise, fall; /* 1 to 100 */
+};
+
+/* ---- staged rollouts ---- */
+
+#define STEPS_MAX	    64
+#define ROLLOUT_METRICS_MAX 32
+#define HOOKS_MAX	    16
+
+enum step_kind { STEP_WEIGHT, STEP_PAUSE, STEP_ANALYSIS, STEP_APPROVE };
+
+struct step {
+	enum step_kind kind;
+	struct position where;	 /* in the files */
+	char segment[NAME_SIZE]; /* STEP_WEIGHT: the rule of that name; "": the default rule */
+	bool has_weight;	 /* with a segment it may be left out: 100% */
+	uint32_t weight_ppm;
+	bool lower;	   /* the share may fall */
+	uint64_t pause_ms; /* STEP_PAUSE; 0: until `resume` */
+	uint64_t analysis_timeout_ms;
+	char *approve_message;
+};
+
+/* What the kernel can tell of a client's flows (SIGNALS; docs/architecture.md, "Tracking"). */
+enum kernel_metric {
+	METRIC_CONNECT_FAILURE,
+	METRIC_SYN_REPEATED,
+	METRIC_UNANSWERED,
+	METRIC_QUIT,
+	METRIC_SILENT,
+	METRIC_RETRANSMISSION,
+	METRIC_ESTABLISH_TIME,
+	METRIC_RESPOND_TIME,
+	METRIC_LAST_BYTE_TIME,
+	METRIC_CLIENT_RESET,  /* informational */
+	METRIC_RESPONSE_SIZE, /* informational */
+	KERNEL_METRICS,
+	METRIC_NOT_KERNEL = KERNEL_METRICS
+};
+/* "connect_failure", ... */
+const char *kernel_metric_name(enum kernel_metric metric);
+/* KERNEL_METRICS: none of that name. */
+enum kernel_metric kernel_metric_by_name(const char *name);
+
+enum metric_source { SOURCE_KERNEL, SOURCE_PROMETHEUS, SOURCE_COMMAND, SOURCE_FEEDBACK };
+
+struct rollout_metric {
+	char name[NAME_SIZE];
+	struct position where;
+	enum metric_source source;
+	enum kernel_metric kernel; /* SOURCE_KERNEL */
+	double weight; /* (0, 1]; of those with an e-value, scaled to sum 1 by the judge */
+	bool has_critical, critical;
+	bool has_max_rate;
+	uint32_t max_rate_ppm; /* p0 */
+	/* SOURCE_PROMETHEUS: a threshold on query, or paired counts of both */
+	char *url, *query, *query_control;
+	bool has_min, has_max;
+	double min, max;
+	uint64_t interval_ms; /* SOURCE_PROMETHEUS, SOURCE_COMMAND */
+	/* SOURCE_COMMAND */
+	char **command;
+	size_t command_count;
+	uint64_t timeout_ms;
+};
+
+enum hook_event { HOOK_BEFORE_STEP, HOOK_AFTER_STEP, HOOK_ROLLBACK, HOOK_SUCCESS };
+
+struct rollout_hook {
+	enum hook_event on;
+	char *url;
+	uint64_t timeout_ms;
+	uint32_t retries;
+	bool gate; /* 2xx lets the step begin */
+};
+
+enum on_verdict { ON_VERDICT_ROLLBACK, ON_VERDICT_PAUSE };
+
+struct guard_options {
+	double alpha, beta;	      /* (0, .5] */
+	double margin, promote_ratio; /* psi0: 1 to 1.5; psi1: 1.1 to 4 */
+	uint32_t control_factor;      /* 1 to 16: size of the tracked control slice */
+};
+
+struct rollout {
+	bool is_given; /* the file has the key */
+	struct position where;
+	char cohort[NAME_SIZE]; /* "": the first canary */
+	struct step *steps;	/* 1 to STEPS_MAX */
+	size_t steps_count;
+	uint64_t bake_ms, settle_ms, max_duration_ms;
+	enum on_verdict on_fail, on_inconclusive;
+	double max_load;   /* 0: warn only */
+	uint64_t lease_ms; /* 0: none */
+	struct guard_options guard;
+	struct rollout_metric *metrics; /* never empty: the nine kernel metrics by default */
+	size_t metrics_count;
+	bool has_metrics; /* the file names them */
+	struct rollout_hook *hooks;
+	size_t hooks_count;
+};
+
 struct service {
 	char name[NAME_SIZE];
 	struct position where; /* in the files */
@@ -109,10 +228,15 @@ struct service {
 	struct address encap_source4, encap_source6; /* family 0: the interface's */
 	uint8_t encap_ttl;
 	struct affinity affinity;
+	uint64_t unanswered_after_ms; /* 100 ms to 1 h: then a request counts as unanswered */
+	uint64_t idle_timeout_ms;     /* of the servers, 1 s to 24 h */
+	bool server_first;	      /* the server speaks first */
+	struct health_check health_check;
 	struct cohort cohorts[COHORTS_MAX];
 	size_t cohorts_count;
 	struct rule rules[RULES_MAX];
 	size_t rules_count;
+	struct rollout rollout;
 };
 
 struct limits {
@@ -120,6 +244,7 @@ struct limits {
 	uint32_t transition_flows; /* entries of the transition table, 8 bytes each */
 	uint32_t segment_clients, segment_prefixes; /* of all segments together */
 	uint32_t observed_clients;
+	uint32_t tracked_clients;
 };
 
 /* ---- segments: named sets of clients ---- */
@@ -204,6 +329,8 @@ struct service *policy_service(const struct policy *policy, const char *name);
 const char *server_id_format(const struct backend *backend, char out[SERVER_ID_TEXT_SIZE]);
 int service_cohort(const struct service *service, const char *name); /* its index, or -ENOENT */
 int service_rule(const struct service *service, const char *name);
+/* The index of the canary that the service's rollout is about. */
+size_t rollout_cohort(const struct service *service);
 struct rule *service_default_rule(const struct service *service);
 /* The salt text in use; the result lives in @buffer where the file gives none. */
 const char *service_salt(const struct service *service, char *buffer, size_t size);

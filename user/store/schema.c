@@ -10,7 +10,7 @@
 
 #include <errno.h>
 
-#define SCHEMA_VERSION	  3
+#define SCHEMA_VERSION	  4
 #define TO_TEXT(value)	  #value
 #define TO_TEXT_OF(value) TO_TEXT(value)
 
@@ -148,6 +148,70 @@ static const char make_catalogue[] =
 	"	count INTEGER NOT NULL,"
 	"	members BLOB NOT NULL"
 	") STRICT, WITHOUT ROWID;";
+/* Of version 4: what the daemon's checks found of backends. */
+static const char make_checks[] =
+	"CREATE TABLE checks ("
+	"	service TEXT NOT NULL,"
+	"	backend TEXT NOT NULL,"
+	"	health TEXT NOT NULL,"
+	"	flapping INTEGER NOT NULL,"
+	"	time_ns INTEGER NOT NULL,"
+	"	PRIMARY KEY (service, backend)"
+	") STRICT, WITHOUT ROWID;";
+/*
+ * Of version 4, too: rollouts. machine and judgement are JSON, of user/rollout; counts are
+ * increments; a client is as in table clients.
+ */
+static const char make_rollouts[] =
+	"CREATE TABLE rollouts ("
+	"	service TEXT NOT NULL,"
+	"	id INTEGER NOT NULL,"
+	"	release TEXT NOT NULL,"
+	"	cohort TEXT NOT NULL,"
+	"	revision INTEGER NOT NULL,"
+	"	state TEXT NOT NULL,"
+	"	started_ns INTEGER NOT NULL,"
+	"	ended_ns INTEGER NOT NULL,"
+	"	machine TEXT NOT NULL,"
+	"	judgement TEXT NOT NULL,"
+	"	PRIMARY KEY (service, id)"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE rollout_events ("
+	"	number INTEGER PRIMARY KEY AUTOINCREMENT,"
+	"	service TEXT NOT NULL,"
+	"	id INTEGER NOT NULL,"
+	"	time_ns INTEGER NOT NULL,"
+	"	event TEXT NOT NULL,"
+	"	json TEXT NOT NULL"
+	") STRICT;"
+	"CREATE TABLE rollout_counts ("
+	"	service TEXT NOT NULL,"
+	"	id INTEGER NOT NULL,"
+	"	time_ns INTEGER NOT NULL,"
+	"	window INTEGER NOT NULL,"
+	"	metric TEXT NOT NULL,"
+	"	rule TEXT NOT NULL,"
+	"	k INTEGER NOT NULL,"
+	"	n INTEGER NOT NULL,"
+	"	pi REAL NOT NULL"
+	") STRICT;"
+	"CREATE INDEX rollout_counts_of ON rollout_counts (service, id, time_ns);"
+	"CREATE TABLE rollout_clients ("
+	"	service TEXT NOT NULL,"
+	"	id INTEGER NOT NULL,"
+	"	client BLOB NOT NULL,"
+	"	metric TEXT NOT NULL,"
+	"	cohort TEXT NOT NULL,"
+	"	time_ns INTEGER NOT NULL,"
+	"	PRIMARY KEY (service, id, client, metric)"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE feedback ("
+	"	number INTEGER PRIMARY KEY AUTOINCREMENT,"
+	"	service TEXT NOT NULL,"
+	"	client BLOB NOT NULL,"
+	"	metric TEXT NOT NULL,"
+	"	time_ns INTEGER NOT NULL"
+	") STRICT;";
 static const char make_next_features[] =
 	"DROP TABLE IF EXISTS features_next;"
 	"CREATE TABLE features_next (" FEATURES_COLUMNS;
@@ -214,6 +278,10 @@ int schema_create(struct store *store, struct errors *errors)
 		error = sql_execute(store, make_wishes, "make the tables", errors);
 	if (!error)
 		error = sql_execute(store, make_catalogue, "make the tables", errors);
+	if (!error)
+		error = sql_execute(store, make_checks, "make the tables", errors);
+	if (!error)
+		error = sql_execute(store, make_rollouts, "make the tables", errors);
 	store->schema_version = SCHEMA_VERSION;
 	return error;
 }
@@ -228,6 +296,10 @@ int schema_migrate(struct store *store, struct errors *errors)
 		error = sql_execute(store, make_wishes, "bring the tables up to date", errors);
 	if (!error && store->schema_version < 3)
 		error = sql_execute(store, make_catalogue, "bring the tables up to date", errors);
+	if (!error && store->schema_version < 4)
+		error = sql_execute(store, make_checks, "bring the tables up to date", errors);
+	if (!error && store->schema_version < 4)
+		error = sql_execute(store, make_rollouts, "bring the tables up to date", errors);
 	if (!error)
 		error = sql_execute(store, set_version, "bring the tables up to date", errors);
 	store->schema_version = SCHEMA_VERSION;
