@@ -134,15 +134,6 @@ static const struct bad a_bad_key_is_named_with_its_place[] = {
 
 static const struct bad keys_of_later_parts_are_refused_as_such[] = {
 	{"version: 1\nmetrics: { textfile: /a }\n", {{2, 12, "metrics/textfile", "not available"}}},
-	{"version: 1\nlimits: { tracked_clients: 1 }\n",
-	 {{2, 11, "limits/tracked_clients", "not available in this version"}}},
-	{GOOD "  unanswered_after: 5s\n  idle_timeout: 60s\n"
-	      "  server_first: false\n  health_check: { type: tcp }\n  rollout: {}\n",
-	 {{9, 3, "services/api/unanswered_after", "not available in this version"},
-	  {10, 3, "services/api/idle_timeout", "not available in this version"},
-	  {11, 3, "services/api/server_first", "not available in this version"},
-	  {12, 3, "services/api/health_check", "not available in this version"},
-	  {13, 3, "services/api/rollout", "not available in this version"}}},
 	{SERVICE "  cohorts:\n"
 		 "  - { name: a, backends: [ { address: 10.0.0.1, port: 80 } ] }\n"
 		 "  - { name: b }\n",
@@ -541,37 +532,20 @@ static const char worked_example[] =
 	"sum(rate(http_requests_total{version='v42'}[5m]))\" }\n"
 	"      hooks: [ { on: rollback, url: \"http://127.0.0.1:8099/page\" } ]\n";
 
-static void the_worked_example_says_what_this_version_lacks(void **state)
+static void the_worked_example_is_taken(void **state)
 {
-	static const struct expected expected[] = {
-		{18, 5, "services/api/health_check", "not available in this version"},
-		{29, 5, "services/api/rollout", "not available in this version"},
-	};
+	struct policy *policy = parse(worked_example);
 
 	(void)state;
-	assert_refused(worked_example, strlen(worked_example), expected, COUNT(expected));
-}
-
-/* Without the keys of rollouts. */
-static void the_worked_example_without_them_is_taken(void **state)
-{
-	const char *check = strstr(worked_example, "    health_check:");
-	const char *after = strstr(worked_example, "    cohorts:");
-	const char *rollout = strstr(worked_example, "    rollout:");
-	struct policy *policy;
-	char *text;
-
-	(void)state;
-	assert_true(asprintf(&text, "%.*s%.*s", (int)(check - worked_example), worked_example,
-			     (int)(rollout - after), after) > 0);
-	policy = parse(text);
 	assert_int_equal(policy->segments_count, 5);
 	assert_int_equal(policy->services[0].rules_count, 6);
 	assert_string_equal(policy->services[0].rules[1].segment, "staff");
 	assert_int_equal(policy->services[0].rules[1].base_ppm[0], 1000000);
+	assert_int_equal(policy->services[0].health_check.port, 8080);
+	assert_int_equal(policy->services[0].rollout.steps_count, 11);
+	assert_int_equal(policy->services[0].rollout.metrics_count, 5);
 	assert_round_trip(policy);
 	policy_free(policy);
-	free(text);
 }
 
 int main(void)
@@ -593,8 +567,7 @@ int main(void)
 		cmocka_unit_test(lists_longer_than_a_box_can_hold_are_refused),
 		cmocka_unit_test(a_missing_file_or_empty_directory_is_an_error),
 		cmocka_unit_test(errors_of_several_files_name_each_as_it_was_given),
-		cmocka_unit_test(the_worked_example_says_what_this_version_lacks),
-		cmocka_unit_test(the_worked_example_without_them_is_taken),
+		cmocka_unit_test(the_worked_example_is_taken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

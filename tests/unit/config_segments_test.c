@@ -308,7 +308,7 @@ static const struct bad bins_are_cut_in_exactly_one_manner[] = {
 	  {3, 52, "segments/a/bins/edges[3]", "1.5 is not above the edge before it, 2"},
 	  {3, 67, "segments/a/bins/take[0]", "no bin 3, the last of 3 is 2"}}},
 	{SEGMENTS "- name: a\n  bins: { feature: b, take: [ 0 ],\n"
-		  "    edges: [ 01, .5, 1., 1e, nan, inf, 1e999, '1', 0x1 ] }\n",
+		  "    edges: [ 01, +5, 1., 1e, nan, inf, 1e999, '1', 0x1 ] }\n",
 	 {{5, 14, "segments/a/bins/edges[0]", "not a decimal number"},
 	  {5, 18, "segments/a/bins/edges[1]", "not a decimal number"},
 	  {5, 22, "segments/a/bins/edges[2]", "not a decimal number"},

@@ -514,6 +514,30 @@ static void round_shares(struct service *service)
 	}
 }
 
+static void random_health_check(uint32_t *seed, struct health_check *check)
+{
+	check->type = random_below(seed, 3);
+	check->interval_ms = 10 + random_below(seed, 5000);
+	check->timeout_ms = 10 + random_below(seed, 5000);
+	check->rise = 1 + random_below(seed, 100);
+	check->fall = 1 + random_below(seed, 100);
+	check->port = 1 + random_below(seed, 65535);
+	if (check->type == CHECK_NONE)
+		*check = (struct health_check){
+			.interval_ms = 2000, .timeout_ms = 1000, .rise = 2, .fall = 3};
+	if (check->type != CHECK_HTTP)
+		return;
+	check->path = strdup(random_below(seed, 2) ? "/" : "/a?b=c#d:%20");
+	check->host = random_below(seed, 2) ? strdup("a.example:80") : NULL;
+	check->expect_body = random_below(seed, 2) ? strdup("- ok: #1 ") : NULL;
+	check->expect_status = calloc(2, sizeof(*check->expect_status));
+	check->expect_status_count = 1 + random_below(seed, 2);
+	check->expect_status[0].first = 100 + random_below(seed, 100);
+	check->expect_status[0].last = check->expect_status[0].first + random_below(seed, 100);
+	check->expect_status[1].first = 400 + random_below(seed, 100);
+	check->expect_status[1].last = check->expect_status[1].first + random_below(seed, 100);
+}
+
 static void random_service(uint32_t *seed, struct service *service, size_t index)
 {
 	snprintf(service->name, sizeof(service->name), "s%zu", index);
@@ -535,6 +559,11 @@ static void random_service(uint32_t *seed, struct service *service, size_t index
 	if (service->client_key > CLIENT_KEY_FLOW)
 		service->vips[0].protocol = IPPROTO_UDP;
 	random_affinity(seed, &service->affinity);
+	service->unanswered_after_ms =
+		random_below(seed, 2) ? 5000 : 100 + random_below(seed, 9999);
+	service->idle_timeout_ms = random_below(seed, 2) ? 60000 : 1000 + random_below(seed, 9999);
+	service->server_first = random_below(seed, 2);
+	random_health_check(seed, &service->health_check);
 	service->prefix4 = random_below(seed, 2) ? 32 : 8 + random_below(seed, 25);
 	service->prefix6 = random_below(seed, 2) ? 64 : 16 + random_below(seed, 113);
 	service->holdout_ppm = random_below(seed, 2) ? 0 : random_below(seed, 500001);

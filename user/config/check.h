@@ -30,6 +30,10 @@ void check_segment(struct check *check, struct segment *segment, const struct pa
 /* All rules of a service; @path leads to the service. */
 void check_rules(struct check *check, struct service *service, const struct path *path);
 
+/* @path leads to the service. */
+void check_health(struct check *check, const struct service *service, const struct path *path);
+void check_rollout(struct check *check, struct service *service, const struct path *path);
+
 /* ---- shared by all files ---- */
 
 /* The place of a value that was read without an error; NULL: absent, or bad. */

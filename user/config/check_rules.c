@@ -57,8 +57,9 @@ static void settle_shares(struct check *check, const struct service *service, st
 	for (size_t i = 1; i < service->cohorts_count; i++) {
 		canaries += rule->base_ppm[i];
 		check_share(check, &service->cohorts[i], &rule->base_ppm[i], &allocate);
-		check_split_share(check, service, &rule->base_ppm[i], service->cohorts[i].name,
-				  &allocate);
+		check_split_share(check, service, rule->base_ppm[i],
+				  check_place(check, &rule->base_ppm[i], ""), &allocate,
+				  service->cohorts[i].name);
 	}
 	whole = canaries + (named ? rule->base_ppm[0] : 0);
 	if (place) {

@@ -339,4 +339,6 @@ void check_service(struct check *check, struct service *service, const struct pa
 	check_control(check, service, &cohorts);
 	check_backends(check, service, path, &cohorts);
 	check_rules(check, service, path);
+	check_health(check, service, path);
+	check_rollout(check, service, path);
 }

@@ -160,20 +160,19 @@ static bool split_is_known(const struct check *check, const struct service *serv
 	       check_is_good(check, service, "hash_options");
 }
 
-void check_split_share(struct check *check, const struct service *service, const uint32_t *share,
-		       const char *cohort, const struct path *allocate)
+void check_split_share(struct check *check, const struct service *service, uint32_t share_ppm,
+		       const struct place *place, const struct path *path, const char *key)
 {
-	const struct place *place = check_place(check, share, "");
 	char what[SPLIT_PROBLEM_SIZE], hint[SPLIT_TEXT_SIZE + 8], nearest[SPLIT_TEXT_SIZE];
 	struct split split;
 
 	if (!place || !split_is_known(check, service))
 		return;
 	split = split_of(service);
-	if (!split_problem(&split, *share, what))
+	if (!split_problem(&split, share_ppm, what))
 		return;
-	snprintf(hint, sizeof(hint), "give %s", split_nearest(&split, *share, nearest));
-	check_report(check, place, allocate, cohort, hint, "%s", what);
+	snprintf(hint, sizeof(hint), "give %s", split_nearest(&split, share_ppm, nearest));
+	check_report(check, place, path, key, hint, "%s", what);
 }
 
 /* ---- settling ---- */

@@ -10,8 +10,8 @@ void settle_prefix6(const struct check *check, struct service *service);
 /* Instead of slots. */
 void settle_parts(struct check *check, struct service *service, const struct path *cohorts);
 void check_split(struct check *check, struct service *service, const struct path *path);
-/* Can the tool be told the share, at @share in some rule? */
-void check_split_share(struct check *check, const struct service *service, const uint32_t *share,
-		       const char *cohort, const struct path *allocate);
+/* Can the tool be told the share that stands at @place as @key of @path? NULL: nothing is said. */
+void check_split_share(struct check *check, const struct service *service, uint32_t share_ppm,
+		       const struct place *place, const struct path *path, const char *key);
 
 #endif

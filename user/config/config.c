@@ -118,6 +118,26 @@ static bool read_documents(struct reader *reader, const struct sources *sources,
 	return whole;
 }
 
+static void keep_rollout_places(const struct places *places, struct policy *policy,
+				struct service *service)
+{
+	struct rollout *rollout = &service->rollout;
+	const struct place *place = places_find(places, service, "rollout");
+
+	if (place)
+		rollout->where = policy_position(policy, &place->where);
+	for (size_t i = 0; i < rollout->steps_count; i++) {
+		place = places_find(places, &rollout->steps[i], "");
+		if (place)
+			rollout->steps[i].where = policy_position(policy, &place->where);
+	}
+	for (size_t i = 0; i < rollout->metrics_count; i++) {
+		place = places_find(places, &rollout->metrics[i], "name");
+		if (place)
+			rollout->metrics[i].where = policy_position(policy, &place->where);
+	}
+}
+
 /* What is compared with more than the files, by whoever applies them. */
 static void keep_places(const struct places *places, struct policy *policy)
 {
@@ -137,6 +157,7 @@ static void keep_places(const struct places *places, struct policy *policy)
 		place = places_find(places, &policy->services[i], "name");
 		if (place)
 			policy->services[i].where = policy_position(policy, &place->where);
+		keep_rollout_places(places, policy, &policy->services[i]);
 	}
 }
 

@@ -3,8 +3,9 @@
  * What differs between two policies, by the key tables. Values are compared with their defaults
  * filled in, so a key that is merely written out is no difference. Items of lists are matched by
  * name, never by place; what their order decides (the control, slots, which rule matches first) is
- * a difference of the list itself. There are no differences exactly where the canonical trees are
- * equal.
+ * a difference of the list itself. Items without a name (steps, hooks) are matched by their place,
+ * and a list of plain ones (the words of a command) is one value. There are no differences exactly
+ * where the canonical trees are equal.
  */
 #include "config/config.h"
 
@@ -243,6 +244,37 @@ out:
 	free(after);
 }
 
+/* A list whose items are told apart by their place alone. */
+static void diff_sequence(struct differences *differences, const struct key *key,
+			  const struct sides *sides, const struct path *path)
+{
+	size_t before_count = *list_count(key, sides->before.object);
+	size_t after_count = *list_count(key, sides->after.object);
+
+	if (!key->schema) {
+		diff_values(differences, path, render_value(key, &sides->before),
+			    render_value(key, &sides->after));
+		return;
+	}
+	for (size_t i = 0; i < before_count || i < after_count; i++) {
+		struct path step = {.parent = path, .index = i};
+		struct sides items = {.before = {NULL, &sides->before},
+				      .after = {NULL, &sides->after}};
+
+		if (i < before_count)
+			items.before.object = list_item(key, sides->before.object, i);
+		if (i < after_count)
+			items.after.object = list_item(key, sides->after.object, i);
+		if (i < before_count && i < after_count)
+			diff_map(differences, key->schema, &items, &step);
+		else
+			add_difference(
+				differences, &step,
+				i < before_count ? render_item(key, &items.before) : json_null(),
+				i < after_count ? render_item(key, &items.after) : json_null());
+	}
+}
+
 /* ---- maps ---- */
 
 /* Of what may be absent as a whole: true where it is on one side or none, and all was said. */
@@ -274,7 +306,10 @@ static void diff_key(struct differences *differences, const struct key *key,
 		diff_map(differences, key->schema, &inner, path);
 		break;
 	case VALUE_LIST:
-		diff_list(differences, key, sides, path);
+		if (key->sequence)
+			diff_sequence(differences, key, sides, path);
+		else
+			diff_list(differences, key, sides, path);
 		break;
 	case VALUE_SHARES:
 		diff_shares(differences, sides, path);

@@ -109,8 +109,9 @@ static void read_scalar(struct reader *reader, const struct key *key, const yaml
 static const char *item_name(const struct reader *reader, const struct schema *schema,
 			     const yaml_node_t *node, char out[ADDRESS_TEXT_SIZE])
 {
-	const yaml_node_t *value = map_value(reader->document, node, schema->identity);
-	const struct key *identity = schema_key(schema, schema->identity);
+	const yaml_node_t *value =
+		schema->identity ? map_value(reader->document, node, schema->identity) : NULL;
+	const struct key *identity = value ? schema_key(schema, schema->identity) : NULL;
 	const char *text = value ? node_text(value) : NULL;
 	struct address address;
 
@@ -268,6 +269,8 @@ static void read_value(struct reader *reader, const struct key *key, const yaml_
 		break;
 	case VALUE_LIST:
 		read_list(reader, key, node, object, path);
+		if (key->given)
+			*(bool *)((char *)object + key->given) = true;
 		break;
 	case VALUE_SHARES:
 		read_shares(reader, key, node, object, path);
@@ -404,11 +407,12 @@ static void report_misplaced(struct reader *reader, const struct key *key,
 		   "goes with `%s: %s` only", name, value);
 }
 
-/* Of a map's alternatives exactly one stands: it is the object's kind. */
+/* Of a map's alternatives those of exactly one kind stand: it is the object's. */
 static void finish_alternatives(struct reader *reader, const struct schema *schema,
 				const struct position *where, void *object, const struct path *path)
 {
 	const struct place *first = NULL;
+	unsigned int kind = 0;
 	char names[200] = "", what[PATH_SIZE];
 
 	for (size_t i = 0; i < schema->keys_count; i++) {
@@ -421,14 +425,14 @@ static void finish_alternatives(struct reader *reader, const struct schema *sche
 			continue;
 		snprintf(names + used, sizeof(names) - used, "%s%s", used ? ", " : "", key->name);
 		place = places_find(&reader->places, object, key->name);
-		if (place && first) {
+		if (place && first && key->kind_value != kind) {
 			errors_add(reader->errors, &place->where, path_format(&step, what),
 				   "keep one of them", "stands beside `%s` at %s:%u:%u", first->key,
 				   first->where.file, first->where.line, first->where.column);
 		} else if (place) {
-			memcpy((char *)object + key->kind, &key->kind_value,
-			       sizeof(key->kind_value));
-			first = place;
+			kind = key->kind_value;
+			memcpy((char *)object + key->kind, &kind, sizeof(kind));
+			first = first ? first : place;
 		}
 	}
 	if (*names && !first)

@@ -23,7 +23,7 @@
 static bool is_default(const struct key *key, const void *object, const json_t *value)
 {
 	const char *like = key->like ? key_target(key->like, object) : "";
-	char number[32];
+	char number[TEXT_VALUE_SIZE];
 	char *dump;
 	bool equal;
 
@@ -35,6 +35,10 @@ static bool is_default(const struct key *key, const void *object, const json_t *
 		return !strcmp(key->fallback, json_is_true(value) ? "true" : "false");
 	if (json_is_integer(value)) {
 		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
+		return !strcmp(key->fallback, number);
+	}
+	if (json_is_real(value)) {
+		text_format_real(json_real_value(value), number);
 		return !strcmp(key->fallback, number);
 	}
 	if (json_is_string(value))
@@ -124,7 +128,7 @@ static bool can_be_left_out(const struct key *key, const struct subject *subject
 {
 	if (!value_applies(key, subject->object))
 		return true;
-	if (key->required)
+	if (key->required || (key->alternative && key->type == VALUE_MAP))
 		return false;
 	if (key->given)
 		return !is_given(key, subject->object);

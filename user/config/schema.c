@@ -1,41 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The key tables themselves, one a map, in the order in which rendering writes the keys. They
- * follow the contract's tables line by line: change both or none.
+ * follow the contract's tables line by line: change both or none. Those of health checks and
+ * rollouts: schema_rollout.c.
  */
-#include "config/schema.h"
+#include "config/schema_tables.h"
 
 #include "policy/policy.h"
 #include "util/text.h"
 
 #include <string.h>
 
-#define FIELD(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
-#define GIVEN(type, member) .given = offsetof(type, member)
-#define LIST(type, member, item_type)                                                              \
-	.offset = offsetof(type, member), .size = sizeof(((type *)0)->member),                     \
-	.count = offsetof(type, member##_count), .item_size = sizeof(item_type)
-#define SCHEMA(table) .keys = (table), .keys_count = sizeof(table) / sizeof((table)[0])
-#define KEYS_FIT(table)                                                                            \
-	_Static_assert(sizeof(table) / sizeof((table)[0]) <= SCHEMA_KEYS_MAX, #table)
-
-#define TEXT_MAX       255
-#define EXPRESSION_MAX 4095
-#define CIDRS_MAX      1048576
-#define BINS_MAX       1024
-#define CLIENTS_MAX    16777216 /* that a limit of clients can allow */
-#define PATH_MAX_BYTES 4095
-#define WHOLE	       1000000 /* 100% in ppm */
-#define SECOND	       1000ULL /* ms */
-#define HOUR	       (3600 * SECOND)
-#define DAY	       (24 * HOUR)
-#define SERVER_ID_MAX  sizeof(((struct backend *)0)->server_id) /* bytes */
-
 /* The tables have a line or two for a key, as in the contract. */
 /* clang-format off */
-
-/* Keys of later parts are known by name alone. */
-#define UNDELIVERED(key_name, key_part) {.name = (key_name), .type = VALUE_MAP, .part = (key_part)}
 
 static const struct choice interface_modes[] = {
 	{"native", MODE_NATIVE, PART_MAIN},
@@ -208,17 +185,22 @@ static const struct key service_keys[] = {
 	{.name = "encap", .type = VALUE_MAP, .schema = &encap_schema},
 	{.name = "affinity", .type = VALUE_MAP, FIELD(struct service, affinity),
 	 .schema = &affinity_schema},
-	UNDELIVERED("unanswered_after", PART_ROLLOUT),
-	UNDELIVERED("idle_timeout", PART_ROLLOUT),
-	UNDELIVERED("server_first", PART_ROLLOUT),
-	UNDELIVERED("health_check", PART_ROLLOUT),
+	{.name = "unanswered_after", .type = VALUE_DURATION, .minimum = SECOND / 10,
+	 .maximum = HOUR, .fallback = "5s", FIELD(struct service, unanswered_after_ms)},
+	{.name = "idle_timeout", .type = VALUE_DURATION, .minimum = SECOND, .maximum = DAY,
+	 .fallback = "1m", FIELD(struct service, idle_timeout_ms)},
+	{.name = "server_first", .type = VALUE_BOOLEAN, .fallback = "false",
+	 FIELD(struct service, server_first)},
+	{.name = "health_check", .type = VALUE_MAP, FIELD(struct service, health_check),
+	 .schema = &health_check_schema},
 	{.name = "cohorts", .type = VALUE_LIST, .required = true, .minimum = 2,
 	 .maximum = COHORTS_MAX, LIST(struct service, cohorts, struct cohort), .embedded = true,
 	 .schema = &cohort_schema},
 	{.name = "rules", .type = VALUE_LIST, .late = true, .maximum = RULES_MAX,
 	 .fallback = "[{\"default\":true}]", LIST(struct service, rules, struct rule),
 	 .embedded = true, .schema = &rule_schema},
-	UNDELIVERED("rollout", PART_ROLLOUT),
+	{.name = "rollout", .type = VALUE_MAP, FIELD(struct service, rollout),
+	 GIVEN(struct service, rollout.is_given), .schema = &rollout_schema},
 };
 KEYS_FIT(service_keys);
 static const struct schema service_schema = {SCHEMA(service_keys), .identity = "name"};
@@ -254,7 +236,8 @@ static const struct key limits_keys[] = {
 	 .fallback = "131072", FIELD(struct limits, segment_prefixes)},
 	{.name = "observed_clients", .type = VALUE_INTEGER, .minimum = 1, .maximum = CLIENTS_MAX,
 	 .fallback = "1048576", FIELD(struct limits, observed_clients)},
-	UNDELIVERED("tracked_clients", PART_ROLLOUT),
+	{.name = "tracked_clients", .type = VALUE_INTEGER, .minimum = 1, .maximum = CLIENTS_MAX,
+	 .fallback = "262144", FIELD(struct limits, tracked_clients)},
 };
 KEYS_FIT(limits_keys);
 static const struct schema limits_schema = {SCHEMA(limits_keys)};

@@ -20,13 +20,13 @@ enum value_type {
 	VALUE_LIST,    /* of maps (.schema) or of plain values (.item) */
 	VALUE_SHARES,  /* of a rule: cohort names, each with a percent */
 	VALUE_INTEGER, /* minimum to maximum */
-	VALUE_REAL,    /* a decimal number, as a double */
+	VALUE_REAL,    /* a decimal number in .range, as a double */
 	VALUE_BOOLEAN,
 	VALUE_PERCENT,	  /* minimum to maximum ppm */
-	VALUE_DURATION,	  /* minimum to maximum milliseconds */
+	VALUE_DURATION,	  /* minimum to maximum milliseconds, or 0 where .or_zero */
 	VALUE_CHOICE,	  /* one of .choices */
 	VALUE_TEXT,	  /* minimum to maximum bytes, without control characters */
-	VALUE_EXPRESSION, /* the same, of SQL, which may have several lines */
+	VALUE_EXPRESSION, /* the same, of SQL or PromQL, which may have several lines */
 	VALUE_PATH,	  /* text, of a file */
 	VALUE_NAME,
 	VALUE_INTERFACE, /* name of a network interface */
@@ -36,12 +36,19 @@ enum value_type {
 	VALUE_VIP,
 	VALUE_LISTEN,	 /* HOST:PORT or `off` */
 	VALUE_SERVER_ID, /* of a backend, in more than one of its members: bytes in hex */
+	VALUE_URL,	 /* http or https; minimum to maximum bytes */
+	VALUE_STATUSES,	 /* of a health check, in two of its members: 200-299,404 */
 };
 
 struct choice {
 	const char *name; /* NULL ends the list */
 	unsigned int value;
 	enum part part;
+};
+
+struct real_range {
+	double least, most;
+	bool open; /* .least itself is out */
 };
 
 struct key {
@@ -53,12 +60,16 @@ struct key {
 	bool late;
 	/* diff.c tells when the length of this list changes. */
 	bool counted;
+	/* Items of this list have no names: each is told from the others by its place alone. */
+	bool sequence;
 	/*
 	 * What holds where the key is absent, as text; NULL: nothing is stored (the object was
 	 * zeroed). Of a list: the JSON of the list that need not be written.
 	 */
 	const char *fallback;
 	uint64_t minimum, maximum; /* see enum value_type; of a list: items */
+	const struct real_range *range; /* of a real; NULL: any */
+	bool or_zero; /* of a duration or a real: 0 is right too */
 	const struct choice *choices;
 	/*
 	 * A choice that stands earlier in the same map, and its value with which alone this key has
@@ -68,8 +79,9 @@ struct key {
 	const struct key *with;
 	unsigned int with_value;
 	/*
-	 * One of several keys of its map of which exactly one stands. Which one is kept as its
-	 * .kind_value, an unsigned int at offset .kind of the object.
+	 * One of several keys of its map of which exactly one stands; those of one .kind_value may
+	 * stand together. Which one is kept as its .kind_value, an unsigned int at offset .kind of
+	 * the object.
 	 */
 	bool alternative;
 	size_t kind;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * One parser and one renderer a type of value, in one table: numbers and text here, what belongs to
- * networks in values_network.c. A parser takes the whole text or refuses it, and a value is
- * rendered in the form that its parser takes back. Pure.
+ * networks in values_network.c, to HTTP in values_http.c. A parser takes the whole text or refuses
+ * it, and a value is rendered in the form that its parser takes back. Pure.
  */
 #include "config/values_internal.h"
 
@@ -100,7 +100,11 @@ static int parse_integer(const struct key *key, const struct scalar *scalar, voi
 static json_t *render_integer(const struct key *key, const void *target)
 {
 	/* Where nothing is kept there is only one value. */
-	return json_integer(key->size ? load_integer(target, key->size) : key->minimum);
+	uint64_t number = key->size ? load_integer(target, key->size) : key->minimum;
+
+	if (number < key->minimum)
+		return json_null(); /* never given, and without a default */
+	return json_integer((json_int_t)number);
 }
 
 static void expected_integer(const struct key *key, char *out, size_t size)
@@ -112,16 +116,29 @@ static void expected_integer(const struct key *key, char *out, size_t size)
 			 (unsigned long long)key->minimum, (unsigned long long)key->maximum);
 }
 
+static bool is_in_range(const struct key *key, double number)
+{
+	const struct real_range *range = key->range;
+
+	if (!range || (key->or_zero && number == 0))
+		return true;
+	return (range->open ? number > range->least : number >= range->least) &&
+	       number <= range->most;
+}
+
 static int parse_real(const struct key *key, const struct scalar *scalar, void *target,
 		      struct complaint *complaint)
 {
+	char text[512];
 	double number;
 
 	if (!scalar->plain) {
 		snprintf(complaint->hint, sizeof(complaint->hint), "write it without quotes");
 		return complain(complaint, scalar->text, "is text, not a number");
 	}
-	switch (text_real(scalar->text, &number)) {
+	/* YAML 1.2 core, 10.3.2: .5 is a number too. */
+	snprintf(text, sizeof(text), "%s%s", *scalar->text == '.' ? "0" : "", scalar->text);
+	switch (strlen(scalar->text) < sizeof(text) - 1 ? text_real(text, &number) : -EINVAL) {
 	case 0:
 		break;
 	case -ERANGE:
@@ -129,6 +146,8 @@ static int parse_real(const struct key *key, const struct scalar *scalar, void *
 	default:
 		return complain(complaint, scalar->text, "is not a decimal number");
 	}
+	if (!is_in_range(key, number))
+		return complain(complaint, scalar->text, "is out of range");
 	memcpy(target, &number, key->size);
 	return 0;
 }
@@ -143,8 +162,15 @@ static json_t *render_real(const struct key *key, const void *target)
 
 static void expected_real(const struct key *key, char *out, size_t size)
 {
-	(void)key;
-	snprintf(out, size, "a decimal number, such as 3.5, -1 or 1e6");
+	const struct real_range *range = key->range;
+
+	if (!range)
+		snprintf(out, size, "a decimal number, such as 3.5, -1 or 1e6");
+	else
+		snprintf(out, size, "a decimal number %s %g %s %g%s",
+			 range->open ? "above" : "from", range->least,
+			 range->open ? "and at most" : "to", range->most,
+			 key->or_zero ? ", or 0" : "");
 }
 
 static int parse_percent(const struct key *key, const struct scalar *scalar, void *target,
@@ -164,6 +190,9 @@ static int parse_percent(const struct key *key, const struct scalar *scalar, voi
 	if (ppm > key->maximum)
 		return complain(complaint, scalar->text, "is above %s",
 				text_format_percent(key->maximum, limit));
+	if (ppm < key->minimum)
+		return complain(complaint, scalar->text, "is below %s",
+				text_format_percent(key->minimum, limit));
 	store_integer(target, key->size, ppm);
 	return 0;
 }
@@ -177,9 +206,10 @@ static json_t *render_percent(const struct key *key, const void *target)
 
 static void expected_percent(const struct key *key, char *out, size_t size)
 {
-	char limit[TEXT_VALUE_SIZE];
+	char least[TEXT_VALUE_SIZE], limit[TEXT_VALUE_SIZE];
 
-	snprintf(out, size, "a share from 0%% to %s in steps of 1ppm, such as 0.5%% or 100ppm",
+	snprintf(out, size, "a share from %s to %s in steps of 1ppm, such as 0.5%% or 100ppm",
+		 text_format_percent(key->minimum, least),
 		 text_format_percent(key->maximum, limit));
 }
 
@@ -193,7 +223,8 @@ static int parse_duration(const struct key *key, const struct scalar *scalar, vo
 		return complain(complaint, scalar->text, "is not a duration");
 	if (!error && !milliseconds && key->zero_hint)
 		snprintf(complaint->hint, sizeof(complaint->hint), "%s", key->zero_hint);
-	if (error || milliseconds < key->minimum || milliseconds > key->maximum)
+	if (error || milliseconds > key->maximum ||
+	    (milliseconds < key->minimum && (milliseconds || !key->or_zero)))
 		return complain(complaint, scalar->text, "is out of range");
 	store_integer(target, key->size, milliseconds);
 	return 0;
@@ -204,7 +235,7 @@ static json_t *render_duration(const struct key *key, const void *target)
 	uint64_t milliseconds = load_integer(target, key->size);
 	char text[TEXT_VALUE_SIZE];
 
-	if (milliseconds < key->minimum)
+	if (milliseconds < key->minimum && !key->or_zero)
 		return json_null(); /* never given, and without a default */
 	return json_string(text_format_duration(milliseconds, text));
 }
@@ -213,9 +244,9 @@ static void expected_duration(const struct key *key, char *out, size_t size)
 {
 	char minimum[TEXT_VALUE_SIZE], maximum[TEXT_VALUE_SIZE];
 
-	snprintf(out, size, "a duration from %s to %s, such as 90s or 1h30m",
+	snprintf(out, size, "a duration from %s to %s%s, such as 90s or 1h30m",
 		 text_format_duration(key->minimum, minimum),
-		 text_format_duration(key->maximum, maximum));
+		 text_format_duration(key->maximum, maximum), key->or_zero ? ", or 0" : "");
 }
 
 /* ---- words ---- */
@@ -368,7 +399,7 @@ static void expected_text(const struct key *key, char *out, size_t size)
 		 key->minimum ? "1 to" : "at most", (unsigned long long)key->maximum);
 }
 
-/* SQL may go over several lines. */
+/* SQL and PromQL may go over several lines. */
 static int parse_expression(const struct key *key, const struct scalar *scalar, void *target,
 			    struct complaint *complaint)
 {
@@ -379,8 +410,7 @@ static int parse_expression(const struct key *key, const struct scalar *scalar, 
 
 static void expected_expression(const struct key *key, char *out, size_t size)
 {
-	snprintf(out, size, "an SQL expression of 1 to %llu bytes",
-		 (unsigned long long)key->maximum);
+	snprintf(out, size, "an expression of 1 to %llu bytes", (unsigned long long)key->maximum);
 }
 
 #define parse_path  parse_text
@@ -466,6 +496,8 @@ static const struct value_type_operations *const operations[] = {
 	[VALUE_VIP] = &vip_operations,
 	[VALUE_LISTEN] = &listen_operations,
 	[VALUE_SERVER_ID] = &server_id_operations,
+	[VALUE_URL] = &url_operations,
+	[VALUE_STATUSES] = &statuses_operations,
 };
 
 int value_parse(const struct key *key, const struct scalar *scalar, void *object,

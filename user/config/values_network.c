@@ -174,8 +174,7 @@ static void expected_vip(const struct key *key, char *out, size_t size)
 		 "ADDRESS:PORT/PROTO, such as 192.0.2.10:80/tcp or \"[2001:db8::10]:*/udp\"");
 }
 
-/* HOST: an address, IPv6 in brackets, or a host's name. */
-static bool is_host(const char *text)
+bool value_is_host(const char *text)
 {
 	char host[256];
 	size_t length = strlen(text);
@@ -216,7 +215,7 @@ static int parse_listen(const struct key *key, const struct scalar *scalar, void
 		return complain(complaint, scalar->text, "is not HOST:PORT");
 	memcpy(host, scalar->text, port - scalar->text);
 	host[port - scalar->text] = 0;
-	if (!is_host(host) || text_integer(port + 1, 1, 65535, &number))
+	if (!value_is_host(host) || text_integer(port + 1, 1, 65535, &number))
 		return complain(complaint, scalar->text, "is not HOST:PORT");
 	return store_string(target, scalar->text);
 }

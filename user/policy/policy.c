@@ -34,9 +34,41 @@ struct policy *policy_new(void)
 		.segment_clients = 1048576,
 		.segment_prefixes = 131072,
 		.observed_clients = 1048576,
+		.tracked_clients = 262144,
 	};
 	policy->observe = (struct observe){.sample = 16, .window_ms = 7 * 86400000ULL};
 	return policy;
+}
+
+static void health_check_release(struct health_check *check)
+{
+	free(check->path);
+	free(check->host);
+	free(check->expect_status);
+	free(check->expect_body);
+}
+
+static void metric_release(struct rollout_metric *metric)
+{
+	free(metric->url);
+	free(metric->query);
+	free(metric->query_control);
+	for (size_t i = 0; i < metric->command_count; i++)
+		free(metric->command[i]);
+	free(metric->command);
+}
+
+static void rollout_release(struct rollout *rollout)
+{
+	for (size_t i = 0; i < rollout->steps_count; i++)
+		free(rollout->steps[i].approve_message);
+	for (size_t i = 0; i < rollout->metrics_count; i++)
+		metric_release(&rollout->metrics[i]);
+	for (size_t i = 0; i < rollout->hooks_count; i++)
+		free(rollout->hooks[i].url);
+	free(rollout->steps);
+	free(rollout->metrics);
+	free(rollout->hooks);
 }
 
 static void service_release(struct service *service)
@@ -49,6 +81,8 @@ static void service_release(struct service *service)
 	free(service->release);
 	free(service->salt);
 	free(service->group_by);
+	health_check_release(&service->health_check);
+	rollout_release(&service->rollout);
 }
 
 static void segment_release(struct segment *segment)
