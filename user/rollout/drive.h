@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Feeding the machine: load, feed, apply, publish, under the writer lock and in one transaction of
+ * the store, by commands and the daemon alike. A crash before the commit has changed nothing; after
+ * it the next writer finishes the kernel's side, and the machine's state knows what was done.
+ * Network calls are not made here: hooks are queued in the store for the daemon, which reports each
+ * as EVENT_HOOK.
+ */
+#ifndef XDP_CANARY_ROLLOUT_DRIVE_H
+#define XDP_CANARY_ROLLOUT_DRIVE_H
+
+#include "control/control.h"
+#include "rollout/machine.h"
+
+/* This moment. */
+struct rollout_clock rollout_clock_now(void);
+/* The state of the service's rollout that was not closed; ROLLOUT_IDLE with id 0: none. */
+int rollout_load_state(struct store *store, const char *service, struct rollout_state *out,
+		       struct errors *errors);
+
+/*
+ * Feeds @event (its clock, id, shares and latch are filled in here) and applies what comes of it to
+ * the store, but publishes nothing: for a writer that has more to do. *@acted (may be NULL): there
+ * was something to store. `live` of @control is read again.
+ */
+int rollout_apply(struct control *control, const struct service *service,
+		  struct rollout_event *event, bool *acted);
+/* The same, and publishes the service; commits where there is nothing to publish. */
+int rollout_drive(struct control *control, const struct service *service,
+		  struct rollout_event *event);
+/*
+ * Whether @event would change anything that has to be stored: what the daemon asks without the lock
+ * each second. @state: rollout_load_state() of the same moment.
+ */
+bool rollout_would_act(const struct service *service, const struct rollout_state *state,
+		       const struct rollout_event *event);
+
+/* A service whose kill was recorded: its rollout, if one is active, ends as killed. */
+int rollout_record_kill(struct control *control, const char *service);
+
+#endif
