@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The words of verdicts. */
+/* The words of verdicts, and judgements as JSON. */
 #include "guard/verdict.h"
+
+#include <math.h>
 
 const char *verdict_name(enum verdict verdict)
 {
@@ -22,4 +24,25 @@ const char *armed_name(enum armed armed)
 	};
 
 	return names[armed];
+}
+
+json_t *json_real_or_null(double number)
+{
+	return isfinite(number) ? json_real(number) : json_null();
+}
+
+json_t *metric_judgement_to_json(const struct metric_judgement *metric)
+{
+	return json_pack("{s:s, s:s, s:b, s:b, s:o, s:o, s:o, s:[o, o], s:{s:I, s:I}, s:{s:I, s:I},"
+			 " s:s}",
+			 "metric", metric->name, "verdict", verdict_name(metric->verdict),
+			 "critical", metric->critical, "left_out", metric->left_out, "log_e",
+			 json_real_or_null(metric->log_e), "log_e_promote",
+			 json_real_or_null(metric->log_e_promote), "psi",
+			 json_real_or_null(metric->psi), "interval", json_real_or_null(metric->low),
+			 json_real_or_null(metric->high), "canary", "clients",
+			 (json_int_t)metric->canary_clients, "events",
+			 (json_int_t)metric->canary_events, "control", "clients",
+			 (json_int_t)metric->control_clients, "events",
+			 (json_int_t)metric->control_events, "reason", metric->reason);
 }

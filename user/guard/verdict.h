@@ -6,6 +6,7 @@
 #include "abi.h"
 #include "policy/policy.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,19 +33,29 @@ const char *armed_name(enum armed armed); /* "relative", "absolute", "none" */
 
 #define REASON_SIZE 256
 
+/* Name of the entry that tells of the sample ratio, the last one. */
+#define SAMPLE_RATIO_NAME "sample_ratio"
+
 /* Of one metric. NAN: unknown. */
 struct metric_judgement {
 	char name[NAME_SIZE];
 	enum verdict verdict;
 	bool critical;
+	bool left_out;		     /* uninformative here: it neither rolls back nor promotes */
 	double log_e, log_e_promote; /* natural logarithms, of the running window */
-	double psi, low, high;	     /* rate of the canary over the control's, and its interval */
+	double psi, low, high; /* rate of the canary over the control's, and its interval; maybe
+				  INFINITY */
 	uint64_t canary_clients, canary_events, control_clients, control_events;
 	char reason[REASON_SIZE]; /* "6.1 x control [2.9, 10.4]", "no data for 90 s", ... */
 };
 
 struct judgement {
 	enum verdict verdict; /* INCONCLUSIVE is the state machine's to say */
+	/*
+	 * A metric that may pause but not roll back has changed (response_size): the rollout is to
+	 * be paused, until a person resumes it (judge_acknowledge()). Beside any verdict.
+	 */
+	bool asks_for_pause;
 	enum armed armed;
 	char metric[NAME_SIZE]; /* the one that decided; "": none alone */
 	double log_e;		/* its, or NAN */
@@ -52,5 +63,14 @@ struct judgement {
 	struct metric_judgement metrics[ROLLOUT_METRICS_MAX + 1]; /* the last: the sample ratio */
 	size_t metrics_count;
 };
+
+/*
+ * An element of the contract's "metrics": metric, verdict, log_e, log_e_promote, psi, interval,
+ * canary and control {clients, events}, and critical, left_out, reason. What is unknown or infinite
+ * is null.
+ */
+json_t *metric_judgement_to_json(const struct metric_judgement *metric);
+/* null of what no JSON number can be. */
+json_t *json_real_or_null(double number);
 
 #endif

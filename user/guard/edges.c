@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Times and sizes: "the client's first sample is above x". An x must be chosen before the samples
+ * that count by it, else whoever chooses could choose what speaks against the canary: it is made of
+ * control's samples alone, and what was there by then does not count.
+ */
+#include "guard/evidence.h"
+
+#include <string.h>
+
+enum track_sample sample_of_metric(enum kernel_metric metric)
+{
+	switch (metric) {
+	case METRIC_ESTABLISH_TIME:
+		return SAMPLE_ESTABLISH_TIME;
+	case METRIC_RESPOND_TIME:
+		return SAMPLE_RESPOND_TIME;
+	case METRIC_LAST_BYTE_TIME:
+		return SAMPLE_LAST_BYTE_TIME;
+	case METRIC_RESPONSE_SIZE:
+		return SAMPLE_RESPONSE_SIZE;
+	default:
+		return TRACK_SAMPLES;
+	}
+}
+
+/* Edges of times: 1, then 2 3 4 6 8 12 16 24 ...; of sizes powers of two. */
+uint64_t edge_value(enum track_sample sample, uint8_t bucket)
+{
+	if (sample == SAMPLE_RESPONSE_SIZE)
+		return 2ULL << bucket;
+	if (!bucket)
+		return 1;
+	return bucket & 1 ? 2ULL << bucket / 2 : 3ULL << (bucket / 2 - 1);
+}
+
+/* ---- choosing ---- */
+
+static uint64_t all_of(const uint64_t samples[TRACK_BUCKETS])
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < TRACK_BUCKETS; i++)
+		sum += samples[i];
+	return sum;
+}
+
+/* The first bucket up to which there are @percent of all. */
+static uint8_t quantile(const uint64_t samples[TRACK_BUCKETS], uint64_t all, unsigned int percent)
+{
+	uint64_t sum = 0;
+	uint8_t bucket = 0;
+
+	while (bucket < TRACK_BUCKETS - 1) {
+		sum += samples[bucket];
+		/* Counts of 10^9 and more: no product of them overflows 64 bits below 10^17. */
+		if (sum * 100 >= all * percent)
+			break;
+		bucket++;
+	}
+	return bucket;
+}
+
+static void choose(const uint64_t samples[TRACK_BUCKETS], struct judge_edges *edges)
+{
+	static const unsigned int percents[JUDGE_EDGES] = {50, 75, 90, 99};
+	uint64_t all = all_of(samples);
+
+	for (size_t i = 0; i < JUDGE_EDGES; i++) {
+		uint8_t bucket = quantile(samples, all, percents[i]);
+
+		/* Nothing is above the last one; and quantiles may share a bucket. */
+		if (bucket == TRACK_BUCKETS - 1)
+			break;
+		if (!edges->count || edges->buckets[edges->count - 1] < bucket)
+			edges->buckets[edges->count++] = bucket;
+	}
+}
+
+void edges_begin_window(struct judge_state *state)
+{
+	memset(state->edges, 0, sizeof(state->edges));
+	for (size_t sample = 0; sample < TRACK_SAMPLES; sample++) {
+		for (size_t i = 0; i < TRACK_BUCKETS; i++)
+			state->earlier[sample][i] += state->running[sample][i];
+		if (all_of(state->earlier[sample]) >= JUDGE_EDGES_FROM)
+			choose(state->earlier[sample], &state->edges[sample]);
+	}
+	memset(state->running, 0, sizeof(state->running));
+}
+
+static uint64_t above(const uint64_t samples[TRACK_BUCKETS], uint8_t bucket)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = bucket + 1; i < TRACK_BUCKETS; i++)
+		sum += samples[i];
+	return sum;
+}
+
+/* What is there when the x are fixed does not count. */
+static void note_before(const struct judge_input *input, size_t sample, struct judge_edges *edges)
+{
+	for (size_t rule = 0; rule < input->rules_count; rule++) {
+		for (size_t arm = 0; arm < TRACK_ARMS; arm++) {
+			const uint64_t *samples =
+				input->rules[rule].arms[arm].first_samples[sample];
+
+			edges->all_before[rule][arm] = all_of(samples);
+			for (size_t i = 0; i < edges->count; i++)
+				edges->above_before[rule][arm][i] =
+					above(samples, edges->buckets[i]);
+		}
+	}
+}
+
+bool edges_look(struct judge_state *state, const struct judge_input *input)
+{
+	bool has_fixed = false;
+
+	memset(state->running, 0, sizeof(state->running));
+	for (size_t sample = 0; sample < TRACK_SAMPLES; sample++) {
+		struct judge_edges *edges = &state->edges[sample];
+		uint64_t *running = state->running[sample];
+
+		for (size_t rule = 0; rule < input->rules_count; rule++) {
+			const struct track_counts *control =
+				&input->rules[rule].arms[TRACK_CONTROL];
+
+			for (size_t i = 0; i < TRACK_BUCKETS; i++)
+				running[i] += control->first_samples[sample][i];
+		}
+		if (edges->count || all_of(running) < JUDGE_EDGES_FROM)
+			continue;
+		choose(running, edges);
+		note_before(input, sample, edges);
+		has_fixed |= edges->count > 0;
+	}
+	return has_fixed;
+}
+
+/* ---- counting ---- */
+
+struct side {
+	uint64_t above[TRACK_ARMS], all[TRACK_ARMS];
+};
+
+/* Counts never fall; but should the kernel's be lost, none is below none. */
+static uint64_t since(uint64_t now, uint64_t before)
+{
+	return now > before ? now - before : 0;
+}
+
+static struct side count_side(const struct judge_edges *edges, const struct judge_input *input,
+			      enum track_sample sample, size_t rule, size_t edge)
+{
+	struct side side;
+
+	for (size_t arm = 0; arm < TRACK_ARMS; arm++) {
+		const uint64_t *samples = input->rules[rule].arms[arm].first_samples[sample];
+
+		side.above[arm] = since(above(samples, edges->buckets[edge]),
+					edges->above_before[rule][arm][edge]);
+		side.all[arm] = since(all_of(samples), edges->all_before[rule][arm]);
+	}
+	return side;
+}
+
+static void add_side(struct comparison *comparison, const struct side *side, bool is_below,
+		     double pi)
+{
+	uint64_t events[TRACK_ARMS];
+	struct guard_stratum *stratum = &comparison->strata[comparison->count++];
+
+	for (size_t arm = 0; arm < TRACK_ARMS; arm++)
+		events[arm] = is_below ? since(side->all[arm], side->above[arm]) : side->above[arm];
+	*stratum = (struct guard_stratum){
+		.k = events[TRACK_CANARY],
+		.n = events[TRACK_CANARY] + events[TRACK_CONTROL],
+		.pi = pi,
+	};
+	comparison->canary_events += events[TRACK_CANARY];
+	comparison->control_events += events[TRACK_CONTROL];
+}
+
+static void compare(const struct judge_edges *edges, const struct judge_input *input,
+		    enum track_sample sample, size_t edge, bool is_below, struct evidence *out)
+{
+	struct comparison *comparison = &out->comparisons[out->count++];
+
+	*comparison = (struct comparison){.edge = edges->buckets[edge], .is_below = is_below};
+	out->canary_clients = out->control_clients = 0;
+	for (size_t rule = 0; rule < input->rules_count; rule++) {
+		double pi = input->rules[rule].pi;
+		struct side side;
+
+		if (!has_two_arms(&input->rules[rule]))
+			continue;
+		side = count_side(edges, input, sample, rule, edge);
+		out->canary_clients += side.all[TRACK_CANARY];
+		out->control_clients += side.all[TRACK_CONTROL];
+		add_side(comparison, &side, is_below, pi);
+	}
+}
+
+void evidence_of_samples(const struct judge *judge, const struct judge_input *input,
+			 enum track_sample sample, struct evidence *out)
+{
+	const struct judge_edges *edges = &judge->state.edges[sample];
+	bool has_arms = false;
+
+	*out = (struct evidence){.window = judge->state.window};
+	for (size_t rule = 0; rule < input->rules_count; rule++) {
+		has_arms |= has_two_arms(&input->rules[rule]);
+		if (input->rules[rule].pi > 0)
+			out->clients += input->rules[rule].arms[TRACK_CANARY].clients;
+	}
+	for (size_t i = 0; i < edges->count; i++) {
+		compare(edges, input, sample, i, false, out);
+		/* Too short an answer is as bad as too long a one. */
+		if (sample == SAMPLE_RESPONSE_SIZE)
+			compare(edges, input, sample, i, true, out);
+	}
+	if (!has_arms)
+		out->lack = LACK_ARMS;
+	else if (!edges->count)
+		out->lack = LACK_EDGES;
+	else if (!out->canary_clients)
+		out->lack = LACK_CANARY;
+	else if (!out->control_clients)
+		out->lack = LACK_CONTROL;
+}

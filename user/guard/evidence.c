@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "guard/evidence.h"
+
+static void begin(const struct judge *judge, struct evidence *out)
+{
+	out->window = judge->state.window;
+	out->lack = LACK_NOTHING;
+	out->count = 0;
+	out->canary_clients = out->control_clients = 0;
+	out->clients = out->ended = out->events = 0;
+}
+
+static void find_lack(const struct judge_input *input, struct evidence *out)
+{
+	bool has_arms = false;
+
+	for (size_t i = 0; i < input->rules_count; i++)
+		has_arms |= has_two_arms(&input->rules[i]);
+	if (!has_arms)
+		out->lack = LACK_ARMS;
+	else if (!out->canary_clients)
+		out->lack = LACK_CANARY;
+	else if (!out->control_clients)
+		out->lack = LACK_CONTROL;
+}
+
+static struct comparison *add_comparison(struct evidence *out)
+{
+	struct comparison *comparison = &out->comparisons[out->count++];
+
+	comparison->others = NULL;
+	comparison->count = 0;
+	comparison->is_below = false;
+	comparison->canary_events = comparison->control_events = 0;
+	return comparison;
+}
+
+static void add_stratum(struct comparison *comparison, uint64_t canary, uint64_t control, double pi)
+{
+	comparison->strata[comparison->count++] =
+		(struct guard_stratum){.k = canary, .n = canary + control, .pi = pi};
+	comparison->canary_events += canary;
+	comparison->control_events += control;
+}
+
+const struct guard_stratum *comparison_strata(const struct comparison *comparison)
+{
+	return comparison->others ? comparison->others : comparison->strata;
+}
+
+/* ---- what is counted client by client ---- */
+
+/* Clients of the canary, for limits that need no control. */
+static void add_clients(const struct track_counts *canary, uint64_t events, struct evidence *out)
+{
+	out->clients += canary->clients;
+	out->ended += canary->ended;
+	out->events += events;
+}
+
+void evidence_of_events(const struct judge *judge, const struct judge_input *input,
+			enum kernel_metric metric, struct evidence *out)
+{
+	struct comparison *comparison;
+
+	begin(judge, out);
+	comparison = add_comparison(out);
+	for (size_t i = 0; i < input->rules_count; i++) {
+		const struct judge_rule *rule = &input->rules[i];
+		const struct track_counts *canary = &rule->arms[TRACK_CANARY];
+		const struct track_counts *control = &rule->arms[TRACK_CONTROL];
+
+		if (rule->pi > 0)
+			add_clients(canary, canary->events[metric], out);
+		if (!has_two_arms(rule))
+			continue;
+		out->canary_clients += canary->clients;
+		out->control_clients += control->clients;
+		add_stratum(comparison, canary->events[metric], control->events[metric], rule->pi);
+	}
+	find_lack(input, out);
+}
+
+void evidence_of_sights(const struct judge *judge, const struct judge_input *input,
+			struct evidence *out)
+{
+	struct comparison *comparison;
+
+	begin(judge, out);
+	comparison = add_comparison(out);
+	for (size_t i = 0; i < input->rules_count; i++) {
+		const struct judge_rule *rule = &input->rules[i];
+		uint64_t canary = rule->arms[TRACK_CANARY].sights;
+		uint64_t control = rule->arms[TRACK_CONTROL].sights;
+
+		if (!has_two_arms(rule))
+			continue;
+		out->canary_clients += canary;
+		out->control_clients += control;
+		add_stratum(comparison, canary, control, rule->pi);
+	}
+	find_lack(input, out);
+}
+
+static void add_window(const struct judge_window *window, struct evidence *out)
+{
+	struct comparison *comparison = add_comparison(out);
+
+	comparison->others = window->strata;
+	comparison->count = window->count;
+	for (size_t i = 0; i < window->count; i++) {
+		const struct guard_stratum *stratum = &window->strata[i];
+
+		out->events += stratum->k;
+		if (!(stratum->pi > 0 && stratum->pi < 1))
+			continue;
+		comparison->canary_events += stratum->k;
+		comparison->control_events += stratum->n - stratum->k;
+	}
+}
+
+/*
+ * Clients that could be reported are those that were seen: no report is data, too. Of what
+ * Prometheus counts nobody knows the clients.
+ */
+void evidence_of_window(const struct judge_input *input, enum metric_source source,
+			const struct judge_window *window, struct evidence *out)
+{
+	*out = (struct evidence){.window = window->window};
+	add_window(window, out);
+	if (source != SOURCE_FEEDBACK) {
+		out->lack = window->strata ? LACK_NOTHING : LACK_COUNTS;
+		return;
+	}
+	for (size_t i = 0; i < input->rules_count; i++) {
+		const struct judge_rule *rule = &input->rules[i];
+
+		if (rule->pi > 0)
+			add_clients(&rule->arms[TRACK_CANARY], 0, out);
+		if (!has_two_arms(rule))
+			continue;
+		out->canary_clients += rule->arms[TRACK_CANARY].clients;
+		out->control_clients += rule->arms[TRACK_CONTROL].clients;
+	}
+	find_lack(input, out);
+}
