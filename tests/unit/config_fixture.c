@@ -42,6 +42,27 @@ void assert_round_trip(const struct policy *policy)
 	free(again);
 }
 
+void assert_diff(const char *before, const char *after, const char *expected)
+{
+	struct policy *left = parse(before), *right = parse(after);
+	json_t *differences = config_diff(left, right), *wanted;
+	char *text = strdup(expected), *found = json_dumps(differences, JSON_COMPACT);
+
+	for (char *c = text; *c; c++)
+		if (*c == '\'')
+			*c = '"';
+	wanted = json_loads(text, 0, NULL);
+	if (!json_equal(differences, wanted))
+		print_error("found %s\nnot   %s\n", found, text);
+	assert_true(json_equal(differences, wanted));
+	json_decref(wanted);
+	json_decref(differences);
+	free(found);
+	free(text);
+	policy_free(left);
+	policy_free(right);
+}
+
 const char *member(const json_t *error, const char *key)
 {
 	const char *text = json_string_value(json_object_get(error, key));

@@ -36,6 +36,9 @@ struct policy *parse(const char *text);
 /* What it is rendered as means the same, and is rendered the same. */
 void assert_round_trip(const struct policy *policy);
 
+/* config_diff() of the two texts; @expected is JSON in single quotes. */
+void assert_diff(const char *before, const char *after, const char *expected);
+
 #define EXPECTED_MAX 12
 
 struct expected {

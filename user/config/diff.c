@@ -285,16 +285,17 @@ static bool diff_presence(struct differences *differences, const struct key *key
 	bool after = render_stands(key, sides->after.object);
 
 	if (before != after)
-		add_difference(differences, path,
-			       before ? render_value(key, &sides->before) : json_null(),
-			       after ? render_value(key, &sides->after) : json_null());
+		diff_values(differences, path,
+			    before ? render_value(key, &sides->before) : json_null(),
+			    after ? render_value(key, &sides->after) : json_null());
 	return !before || !after;
 }
 
 static void diff_key(struct differences *differences, const struct key *key,
 		     const struct sides *sides, const struct path *path)
 {
-	bool may_be_absent = key->alternative || (key->type == VALUE_MAP && key->given);
+	bool may_be_absent =
+		key->alternative || key->unset || (key->type == VALUE_MAP && key->given);
 	struct sides inner = *sides;
 
 	if (may_be_absent && diff_presence(differences, key, sides, path))

@@ -95,6 +95,7 @@ struct key {
 	size_t offset, size;
 	/* offset of a bool that tells whether the value, or the map, stands; 0: there is none */
 	size_t given;
+	bool unset; /* where it does not stand it has no value, nor one that follows from others */
 
 	const struct schema *schema; /* of a map, and of a list's items */
 	const struct key *item;	     /* of a list of plain values */
