@@ -82,5 +82,12 @@ $(FLOWS): $(wildcard tests/e2e/flows/*.c tests/e2e/flows/*.h)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARNINGS) $(filter %.c,$^) -o $@
 
+# Crowds of short-lived clients, and servers that break when told to: tests/e2e/crowd.py runs it.
+CROWD := $(BUILD)/tests/e2e/crowd
+$(CROWD): $(wildcard tests/e2e/crowd/*.c tests/e2e/crowd/*.h) tests/e2e/flows/common.c tests/e2e/flows/flows.h
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARNINGS) -Itests/e2e/flows $(filter %.c,$^) -o $@ -lm
+
 .PHONY: tests
-tests: $(UNIT_TESTS) $(PROG_TESTS) $(REFERENCE_PROGRAMS) $(FLOWS) $(E2E_LIBRARIES)
+tests: $(UNIT_TESTS) $(PROG_TESTS) $(REFERENCE_PROGRAMS) $(FLOWS) $(CROWD) $(E2E_LIBRARIES)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What the programs of flows share, and main(). */
+/* What the programs of flows, and those of ../crowd, share. */
 #include "flows.h"
 
 #include <arpa/inet.h>
@@ -10,19 +10,6 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
-
-static const struct program {
-	const char *name;
-	int (*main)(char **argv);
-	const char *usage;
-} programs[] = {
-	{"client", client_main, "--sources FILE --to ADDRESS... --port N [--udp yes] ..."},
-	{"server", server_main, "--name NAME --port N [--udp yes] ADDRESS..."},
-	{"tap", tap_main, "--interface NAME --port N ADDRESS..."},
-	{"flood", flood_main, "--interface NAME --mac MAC --port N --count N --rate N ADDRESS"},
-	{"toggle", toggle_main, "--count N PROGRAM SERVICE BACKEND"},
-	{"time", time_main, "PROGRAM WORD..."},
-};
 
 uint64_t now_ns(void)
 {
@@ -53,7 +40,7 @@ uint64_t random_next(uint64_t *state)
 
 void give_up(const char *what)
 {
-	fprintf(stderr, "flows: %s%s%s\n", what, errno ? ": " : "", errno ? strerror(errno) : "");
+	fprintf(stderr, "%s: %s%s%s\n", program_invocation_short_name, what, errno ? ": " : "", errno ? strerror(errno) : "");
 	exit(2);
 }
 
@@ -158,18 +145,4 @@ const char *command_line(bool *ended)
 	*end = 0;
 	taken = (size_t)(end - text) + 1;
 	return text;
-}
-
-int main(int argc, char **argv)
-{
-	const struct program *program;
-
-	for (program = programs; program < programs + sizeof(programs) / sizeof(*programs);
-	     program++)
-		if (argc > 2 && !strcmp(argv[1], program->name))
-			return program->main(argv + 2);
-	for (program = programs; program < programs + sizeof(programs) / sizeof(*programs);
-	     program++)
-		fprintf(stderr, "usage: flows %s %s\n", program->name, program->usage);
-	return 2;
 }
