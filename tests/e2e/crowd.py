@@ -196,7 +196,7 @@ def source_line(client):
 def population(random, sources, *, flows_per_second, start=0, stop=3600, spread=1.0, patience=(4.5, 6.5),
                keep=20, abort=3, abandon=0, impatient=0.0):
     """Clients whose rates are log-normal with the standard deviation @spread of the logarithm, and sum up to
-    @flows_per_second; none has more than a fiftieth of it. @impatient: the part of them that waits a quarter as long."""
+    @flows_per_second; none has more than a fiftieth of it. @impatient: the part that waits a quarter as long."""
     weights = [math.exp(random.gauss(0, spread)) for _ in sources]
     scale = flows_per_second / sum(weights)
     clients = []
