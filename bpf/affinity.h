@@ -6,7 +6,7 @@
  * began before the era, the origin: what was decided before. What comes out must be live and not
  * cut, else the current decision holds, or control. UDP, whose starts cannot be seen (but QUIC's),
  * follows the origin, or where it was last, for udp_drain after a change, then the current
- * decision.
+ * decision. The end of a lease (lease.h) is such a change, too.
  *
  * Not disputed: the current decision is what every epoch of the era says, and nothing is looked up.
  */
@@ -15,6 +15,7 @@
 
 #include "backend.h"
 #include "classes.h"
+#include "lease.h"
 #include "split_hash.h"
 #include "transition.h"
 
@@ -28,11 +29,15 @@ static __always_inline int is_cut(const struct held_flow *p, const struct view *
 {
 	struct view_rule *rule;
 
-	if (p->killed)
+	if (p->killed || cohort == p->lease_cut)
 		return 1;
+	if (p->leased == LEASED_CALM) /* the cuts that the view knows are of an era that is over */
+		return 0;
 	/* To the canary that a client is pinned to, only what cuts all takes it from there. */
-	if ((p->decision == REASON_OVERRIDE && cohort == p->chosen_cohort) || cohort > CANARIES_MAX)
+	if (cohort > CANARIES_MAX)
 		return generation < view->pins_cut;
+	if (p->decision == REASON_OVERRIDE && cohort == p->chosen_cohort)
+		return generation < view->pins_cut && (view->pins_cut_of >> cohort & 1);
 	/* Of a client that is held out now, too, those of its class. */
 	rule = lookup(rules, view->rules + rule_line(view, noted_cuts(p->notes)));
 	return rule && rule_cuts(rule, cohort, p->hash, generation, p->rehashed);
@@ -51,7 +56,8 @@ static __always_inline enum holds go_to(struct held_flow *p, const struct view *
 	if (!line || (*(volatile __u8 *)&line->health & BACKEND_DOWN))
 		return IS_DOWN;
 	cohort = line->cohort;
-	if (cohort && (generation < line->cut || is_cut(p, view, cohort, generation)))
+	if (cohort && ((generation < line->cut && p->leased != LEASED_CALM) ||
+		       is_cut(p, view, cohort, generation)))
 		return IS_CUT;
 	p->number = number;
 	return HOLDS;
@@ -92,6 +98,25 @@ static __always_inline __u16 origin_of_ring(const struct view *view, __u32 cohor
 	       SLOT_ORIGIN_SHIFT;
 }
 
+/* What the ring of @cohort gives now. */
+static __always_inline __u16 backend_of_ring(const struct view *view, __u32 cohort, __u32 hash)
+{
+	__u32 first, size;
+
+	cohort &= COHORTS_MAX - 1;
+	first = view->rings[cohort];
+	size = view->rings[cohort + 1] - first;
+	return size ? read_slot(first + scale(hash, size)) & SLOT_NOW_MASK : BACKEND_NONE;
+}
+
+/* The backend that would be decided, had the lease not ended. */
+static __always_inline __u16 leased_backend(const struct view *view, __u32 hash)
+{
+	__u16 number = backend_of_ring(view, view->rollout & ROLLOUT_COHORT, hash);
+
+	return number == BACKEND_NONE ? backend_of_ring(view, 0, hash) : number;
+}
+
 /* The backend that was decided before the era; @of_control: had the client been in control. */
 static __always_inline __u16 origin_backend(const struct held_flow *p, const struct view *view,
 					    int of_control)
@@ -99,6 +124,8 @@ static __always_inline __u16 origin_backend(const struct held_flow *p, const str
 	__u32 cohort = 0, hash = ring_hash(p->origin_token, p->origin_flow);
 	__u16 number = BACKEND_NONE;
 
+	if (p->leased == LEASED_CALM)
+		return leased_backend(view, hash);
 	if (!of_control)
 		cohort = p->notes & DISPUTED ? origin_cohort(p, view) : p->chosen_cohort;
 	if (cohort)
@@ -161,7 +188,21 @@ static __always_inline int is_answered(const struct held_flow *p, const struct v
 	return !p->quiet && named != BACKEND_NONE && named == origin_backend(p, view, 0);
 }
 
-/* Not 0: unrecorded, its other segments would follow the origin, and so does it. */
+/* Is @number one that no new flow is sent to, for its lease has ended? */
+static __always_inline int is_over(const struct held_flow *p, const struct view *view, __u16 number)
+{
+	struct backend_line *line;
+
+	if (!p->leased)
+		return 0;
+	line = lookup(backends, view->backends + number);
+	return line && line->cohort == (view->rollout & ROLLOUT_COHORT);
+}
+
+/*
+ * Not 0: unrecorded, its other segments would follow the origin, and so does it; but not to a
+ * canary whose lease has ended.
+ */
 static __always_inline int hold_start(struct held_flow *p, const struct view *view,
 				      struct flow_place *place)
 {
@@ -177,7 +218,7 @@ static __always_inline int hold_start(struct held_flow *p, const struct view *vi
 	if (is_answered(p, view))
 		return 1;
 	/* A repeated SYN must not move a handshake; after a FIN it is another flow's. */
-	if (entry && !(entry & ENTRY_ENDED) &&
+	if (entry && !(entry & ENTRY_ENDED) && !is_over(p, view, entry & ENTRY_BACKEND_MASK) &&
 	    go_to(p, view, entry & ENTRY_BACKEND_MASK, place->generation) == HOLDS) {
 		p->path = PATH_SYN_KEPT;
 		return 0;
@@ -185,7 +226,7 @@ static __always_inline int hold_start(struct held_flow *p, const struct view *vi
 	if (p->number == BACKEND_NONE)
 		return 0;
 	p->path = PATH_SYN_RECORDED;
-	return place_record(p, place, 0);
+	return place_record(p, place, 0) && !p->leased;
 }
 
 static __always_inline void hold_entry(struct held_flow *p, const struct view *view,
@@ -213,8 +254,7 @@ static __always_inline int has_drained(const struct held_flow *p, const struct v
 				       const struct flow_place *place)
 {
 	return p->is_udp && !(view->flags & VIEW_KEY_QUIC) &&
-	       (!place->entry || (place->entry & ENTRY_ENDED)) &&
-	       p->now >= *(volatile __u64 *)&view->udp_ends;
+	       (!place->entry || (place->entry & ENTRY_ENDED)) && p->now >= p->udp_ends;
 }
 
 /*
@@ -310,6 +350,9 @@ static __always_inline void ask(const struct packet *p, struct held_flow *held, 
 	held->origin_hash = p->hash; /* the same hash, or find_origin() sees to it */
 	held->killed = p->killed;
 	held->rehashed = 0;
+	held->leased = NOT_LEASED;
+	held->lease_cut = 0;
+	held->udp_ends = *(volatile __u64 *)&p->view->udp_ends;
 	held->is_udp = p->headers.protocol == IPPROTO_UDP;
 	held->tcp_flags = p->headers.tcp_flags;
 	held->notes = p->notes;
@@ -363,24 +406,9 @@ static __always_inline int has_joined(const struct packet *p)
 	return p->group && p->group->token && !p->group->origin;
 }
 
-static __always_inline void hold_affinity(struct packet *p)
+/* What the client and flow were when the era began, where that may be another. */
+static __always_inline void ask_origin(struct packet *p, struct held_flow *held)
 {
-	__u16 flags = p->view->flags;
-	struct held_flow *held;
-	__u64 now;
-
-	/* Without QUIC no connection id names a backend. */
-	if (!(flags & (VIEW_TRANSITION | VIEW_KEY_QUIC)))
-		return;
-	if (flags & VIEW_ALL_DISPUTED)
-		p->notes |= DISPUTED;
-	now = in_era(p);
-	if (!now && !is_named(p))
-		return;
-	held = lookup(held_flows, 0);
-	if (!held)
-		return;
-	ask(p, held, now);
 	if ((p->view->flags & VIEW_ORIGIN_KEY) || has_joined(p)) {
 		give_headers(&p->headers, &held->headers);
 		find_origin(p->ctx, held, p->view);
@@ -390,6 +418,73 @@ static __always_inline void hold_affinity(struct packet *p)
 		if (p->group->origin)
 			held->origin_token = p->group->origin;
 	}
+}
+
+/*
+ * Of a flow whose client the lease's end took from its canary: it leaves that as by any change of
+ * the open era. Where none is, the end is a change of its own, and holds flows for as long.
+ */
+static __always_inline void join_lease(struct held_flow *held, const struct view *view, __u64 ends)
+{
+	__u64 udp_ends = ends + ((__u64)view->lease_udp_drain << LEASE_UDP_SHIFT), now;
+
+	if (held->now) {
+		held->leased = LEASED_IN_ERA;
+		if (held->udp_ends < udp_ends)
+			held->udp_ends = udp_ends;
+		return;
+	}
+	now = bpf_jiffies64();
+	if (!view->transition_lines || now >= ends + view->lease_drain)
+		return;
+	held->leased = LEASED_CALM;
+	held->now = now;
+	held->udp_ends = udp_ends;
+}
+
+/*
+ * What the lease means to the flow, once it has ended. It takes live flows, too, where that is
+ * asked for, or where the table has no room at all: nothing would tell the client's new ones from
+ * them.
+ */
+__noinline int ask_lease(struct held_flow *held, struct view *view)
+{
+	int cuts;
+
+	if (!held || !view || !lease_has_ended(view, held->quiet))
+		return 0;
+	cuts = view->rollout & ROLLOUT_CUT;
+	if (!cuts && (held->notes & LEASE_TOOK)) {
+		join_lease(held, view, lease_ends(view));
+		cuts = held->leased && !view->transition_lines;
+	}
+	if (cuts)
+		held->lease_cut = view->rollout & ROLLOUT_COHORT;
+	return 0;
+}
+
+static __always_inline void hold_affinity(struct packet *p)
+{
+	__u16 flags = p->view->flags;
+	struct held_flow *held;
+	__u64 now;
+
+	/* Without QUIC no connection id names a backend. */
+	if (!(flags & (VIEW_TRANSITION | VIEW_KEY_QUIC)) && !(p->notes & LEASE_TOOK))
+		return;
+	if (flags & VIEW_ALL_DISPUTED)
+		p->notes |= DISPUTED;
+	now = in_era(p);
+	if (!now && !is_named(p) && !(p->notes & LEASE_TOOK))
+		return;
+	held = lookup(held_flows, 0);
+	if (!held)
+		return;
+	ask(p, held, now);
+	if (p->view->expiry != LEASE_NONE)
+		ask_lease(held, p->view);
+	if (held->leased != LEASED_CALM)
+		ask_origin(p, held);
 	hold_flow(held, p->view);
 	take_answer(p, held);
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Stage 6: the cohort, and why. In this order: killed, pinned, held out, the first rule that holds
- * the client. INTERFACE: docs/architecture.md, "The decision".
+ * the client; and what comes out is control where that canary is latched or its lease has ended.
+ * INTERFACE: docs/architecture.md, "The decision".
  */
 #ifndef XDP_CANARY_COHORT_H
 #define XDP_CANARY_COHORT_H
 
 #include "allocation.h"
 #include "classes.h"
+#include "lease.h"
 #include "split_hash.h"
 
 /*
@@ -79,7 +81,7 @@ static __always_inline void decide_without_rule(struct packet *p, __u8 cohort, e
 	p->decision = decision;
 }
 
-static __always_inline void decide_cohort(struct packet *p)
+static __always_inline void give_cohort(struct packet *p)
 {
 	__u8 pinned = PIN_NONE, rule = rule_line(p->view, noted_rule(p->notes));
 
@@ -110,6 +112,47 @@ static __always_inline void decide_cohort(struct packet *p)
 	p->cohort = rule_cohort(p->view_rule, p->hash);
 	if ((p->view->flags & VIEW_TRANSITION) && rule_disputes(p->view_rule, p->hash))
 		p->notes |= DISPUTED;
+}
+
+/* Is the canary latched at control, or its lease at its end? The reason, and LEASE_TOOK; 0:
+ * neither.
+ */
+__noinline __u32 held_back(struct view *view, __u32 cohort, __u32 quiet)
+{
+	__u8 rollout;
+
+	if (!view)
+		return 0;
+	rollout = view->rollout;
+	if (rollout >> ROLLOUT_LATCHED_SHIFT >> (cohort & (COHORTS_MAX - 1)) & 1)
+		return rollout & ROLLOUT_LATCH_LEASE ? REASON_LEASE_EXPIRED : REASON_ROLLED_BACK;
+	if (cohort != (rollout & ROLLOUT_COHORT) || !lease_has_ended(view, quiet))
+		return 0;
+	return REASON_LEASE_EXPIRED | LEASE_TOOK;
+}
+
+/* What keeps the client from the canary that it was given. */
+static __always_inline void check_canary(struct packet *p)
+{
+	__u32 why;
+
+	if (p->view->expiry == LEASE_NONE && !(p->view->rollout & ROLLOUT_LATCHED))
+		return;
+	why = held_back(p->view, p->cohort, p->quiet);
+	if (!why)
+		return;
+	if (why & LEASE_TOOK)
+		p->notes |= DISPUTED | LEASE_TOOK;
+	p->rule = RULE_NONE;
+	p->view_rule = NULL;
+	decide_without_rule(p, 0, why & ~LEASE_TOOK);
+}
+
+static __always_inline void decide_cohort(struct packet *p)
+{
+	give_cohort(p);
+	if (p->cohort)
+		check_canary(p);
 }
 
 #endif

@@ -87,6 +87,7 @@ enum note {
 	FALLBACK_PAYLOAD = 1 << 2, /* the source stood in: the payload ends before the key */
 	DISPUTED = 1 << 3,	   /* epochs of the era disagree on the cohort, or may */
 	PIN_CHANGED = 1 << 4,	   /* they do on the client's pin */
+	LEASE_TOOK = 1 << 5,	   /* the end of the lease took the client from its canary */
 	MOVED = SLOT_MOVED,	   /* they do on the backend of the ring slot */
 	FELL_BACK = 1 << 6,	   /* the cohort has no backend that serves */
 	EVICTED = 1 << 7,	   /* the flow's entry took the place of another's */

@@ -12,6 +12,12 @@
 
 #define TRANSITION_SALT64 0xc2b2ae3d27d4eb4fULL
 
+enum leased {
+	NOT_LEASED,    /* no lease's end took the client from its canary */
+	LEASED_IN_ERA, /* an open era knows where its flows were before */
+	LEASED_CALM,   /* no era is open: they were at that canary */
+};
+
 /*
  * A flow as the affinity stage sees it: first what the stages before it found, then its answer. In
  * a map, one a CPU, for the stage is a function that the verifier walks by itself, and what lies in
@@ -19,7 +25,8 @@
  */
 struct held_flow {
 	__u64 whole, to; /* whole_flow(); where the packet goes */
-	__u64 now;	 /* jiffies; 0: no era is open */
+	__u64 now;	 /* jiffies; 0: no era is open, nor is a lease draining */
+	__u64 udp_ends;	 /* of flows whose start cannot be seen */
 	__u64 notes;
 	__u64 origin_token, origin_flow;
 	__u32 hash;
@@ -29,6 +36,8 @@ struct held_flow {
 	__u16 number; /* of the current decision's backend, then of the flow's */
 	__u8 path;
 	__u8 rehashed;		/* cuts before this generation knew the client by another hash */
+	__u8 leased;		/* enum leased */
+	__u8 lease_cut;		/* canary that the lease's end takes all flows from; 0: none */
 	struct headers headers; /* where the origin's client key was another */
 };
 
@@ -82,6 +91,11 @@ static __always_inline void find_place(struct held_flow *p, struct view *view,
 		.tag = key,
 		.stamp = p->now >> ENTRY_STAMP_JIFFIES,
 	};
+	if (p->leased == LEASED_CALM) {
+		place->era = place->era_first = first = next_era(view->era);
+		if (!(view->flags & VIEW_TRANSITION))
+			place->first = first;
+	}
 	if (!view->transition_lines)
 		return;
 	place->line = lookup(transition,
@@ -93,13 +107,13 @@ static __always_inline void find_place(struct held_flow *p, struct view *view,
 		__u64 entry = read_way(place->line, way);
 
 		if (entry >> ENTRY_TAG_SHIFT != place->tag ||
-		    !entry_is_of_era(entry, first, view->era))
+		    !entry_is_of_era(entry, first, place->era))
 			continue;
 		place->entry = entry;
 		place->way = way;
-		if (entry_is_of_era(entry, view->era_first, view->era))
+		if (entry_is_of_era(entry, place->era_first, place->era))
 			place->generation =
-				era_generation(entry >> ENTRY_ERA_SHIFT, view->era_first);
+				era_generation(entry >> ENTRY_ERA_SHIFT, place->era_first);
 		break;
 	}
 	forget(place->way, key);

@@ -9,8 +9,9 @@
  * before it reuses the old one.
  *
  * Written in place, each by a single aligned store: cells[].view, cells[].killed, box.vips; the
- * next hop of a backend line (order of its stores: user/datapath/next_hops.c); and of a view whose
- * era is open its ends, its ring slots and its lines' health (order: user/datapath/health.c).
+ * next hop of a backend line (order of its stores: user/datapath/next_hops.c); a view's expiry; and
+ * of a view whose era is open its ends, its ring slots and its lines' health (order:
+ * user/datapath/health.c).
  *
  * ABI_VERSION changes with any layout here; a program refuses maps of another version.
  */
@@ -84,7 +85,16 @@ enum view_rollout {
 	ROLLOUT_LATCHED = 7 << 5,     /* bit 4 + c: canary c is latched at control */
 };
 #define ROLLOUT_LATCHED_SHIFT 4
-#define LEASE_NONE	      (~0ULL)
+
+/*
+ * view.expiry: jiffies from which on no client is sent to the leased canary. User space moves it by
+ * a compare and swap from a value that has not passed yet; the first packet that finds it passed
+ * marks it by another, so that a renewal which comes late fails and nobody sees a lease revive.
+ */
+#define LEASE_NONE	(~0ULL)
+#define LEASE_ENDED	(1ULL << 63) /* the mark */
+#define LEASE_ENDS	(LEASE_ENDED - 1)
+#define LEASE_UDP_SHIFT 8 /* view.lease_udp_drain counts so many jiffies (log2) */
 
 enum steer_method { STEER_L2 = 1, STEER_IPIP = 2 };
 
@@ -106,7 +116,7 @@ struct quic_key {
 struct view {
 	/* Hot: the first cache line is all that the common path reads. */
 	__u64 salt64;
-	__u64 expiry;	/* end of the lease in jiffies; LEASE_NONE. In place: renewed */
+	__u64 expiry;	/* end of the lease in jiffies; LEASE_NONE. In place: renewed, marked */
 	__u32 rules;	/* first of the service's rules in map `rules` */
 	__u32 backends; /* first of the service's lines in map `backends` */
 	__u32 rings[COHORTS_MAX + 1]; /* cohort c has the slots rings[c] up to rings[c + 1] */
@@ -167,8 +177,10 @@ struct view {
 	/* Read where the hash is another tool's (VIEW_HASH), and was before the era. */
 	__u32 hash_modulus, hash_seed;
 	__u32 origin_modulus, origin_seed;
-	__u32 lease_drain; /* jiffies for which flows stay after expiry, without ROLLOUT_CUT */
-	__u32 reserved2;
+	__u32 lease_drain;     /* jiffies for which flows stay after expiry, without ROLLOUT_CUT */
+	__u16 lease_udp_drain; /* the same of UDP, in units of LEASE_UDP_SHIFT, rounded up */
+	__u8 lines_first;      /* numbers of eras before it are of no entry in the lines */
+	__u8 pins_cut_of;      /* bit c: what pins_cut says holds of canary c */
 } cache_aligned;
 BUILD_CHECK(sizeof(struct view) == 4 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view, counters) == CACHE_LINE);
@@ -465,10 +477,19 @@ struct transition_line {
 	__u64 ways[TRANSITION_WAYS];
 } cache_aligned;
 
-/* Generation: the cuts of the era until then, 0 at first. Eras are numbered 1 to 255 and around. */
+/*
+ * Generation: the cuts of the era until then, 0 at first. Eras are numbered 1 to 255 and around.
+ * Where a lease ends while no era is open, packets record under the next number, which the era that
+ * user space then finds begun gets.
+ */
 pure_inline __u8 era_generation(__u8 era, __u8 first)
 {
 	return era - first;
+}
+
+pure_inline __u8 next_era(__u8 era)
+{
+	return era == 0xff ? 1 : era + 1;
 }
 
 pure_inline int entry_is_of_era(__u64 entry, __u8 first, __u8 era)

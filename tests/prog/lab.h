@@ -41,6 +41,9 @@ struct lab_service {
 	uint8_t group_column;		  /* that it groups its clients by, from 1 on; 0: none */
 	struct pin *pins;
 	size_t pins_count;
+	uint8_t rollout_cohort, latched; /* as compile_view() takes them */
+	bool is_lease_latch;
+	uint64_t lease_ms;
 	uint32_t slot;
 	uint64_t epoch;
 	uint64_t salt64; /* not 0: instead of the salt text's */

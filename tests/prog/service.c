@@ -233,6 +233,10 @@ void lab_compile(struct lab_service *service, struct lab_image *out)
 		.backend_numbers = numbers->numbers,
 		.backend_counters = numbers->counters,
 		.backend_health = numbers->health,
+		.rollout_cohort = service->rollout_cohort,
+		.latched = service->latched,
+		.is_lease_latch = service->is_lease_latch,
+		.lease_ms = service->lease_ms,
 	};
 	size_t i;
 
@@ -300,6 +304,8 @@ static const struct transition_plan *plan_of(const struct publication *publicati
 	out->monotonic_ns = monotonic_now_ns();
 	memset(service->plan.cuts, 0, sizeof(service->plan.cuts));
 	service->plan.cut_all = false;
+	service->plan.cut_pins = 0;
+	service->plan.new_lease = false;
 	return out;
 }
 

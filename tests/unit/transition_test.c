@@ -190,6 +190,7 @@ static void compile(const struct world *world, struct view_image *image)
 	*image = (struct view_image){0};
 	image->view = (struct view){
 		.salt64 = world->salt64,
+		.expiry = LEASE_NONE,
 		.holdout = world->holdout,
 		.flags = world->flags,
 		.mask4 = world->mask4,

@@ -30,6 +30,15 @@ uint64_t publication_now(const struct publication *publication)
 	return publication->began + elapsed * publication->hz / 1000;
 }
 
+void era_grow(__u64 *end, uint64_t later)
+{
+	__u64 seen = __atomic_load_n(end, __ATOMIC_ACQUIRE);
+
+	while (seen < later && !__atomic_compare_exchange_n(end, &seen, later, false,
+							    __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
+		;
+}
+
 void era_settle(const struct publication *publication, uint32_t slot)
 {
 	struct view *view = (struct view *)datapath_view(publication->datapath, slot);
@@ -41,7 +50,7 @@ void era_settle(const struct publication *publication, uint32_t slot)
 		if (now > view->era_ends || now + margin <= view->era_ends)
 			return;
 		if (now + soon <= view->era_ends) {
-			__atomic_store_n(&view->era_ends, now + margin, __ATOMIC_RELEASE);
+			era_grow(&view->era_ends, now + margin);
 			return;
 		}
 		usleep(WAIT_MS * 1000);
@@ -52,9 +61,8 @@ void era_extend(const struct publication *publication, uint32_t slot, const stru
 {
 	struct view *view = (struct view *)datapath_view(publication->datapath, slot);
 
-	if (view && (view->flags & VIEW_TRANSITION) && view->eras == next->eras &&
-	    next->era_ends > view->era_ends)
-		__atomic_store_n(&view->era_ends, next->era_ends, __ATOMIC_RELEASE);
+	if (view && (view->flags & VIEW_TRANSITION) && view->eras == next->eras)
+		era_grow(&view->era_ends, next->era_ends);
 }
 
 void eras_count_from_now(const struct publication *publication)

@@ -43,10 +43,8 @@ static void store_ends(struct view *view, const struct transition_plan *plan)
 	uint64_t era = end_after(plan, plan->drain_ms + COMMIT_MS);
 	uint64_t udp = end_after(plan, plan->udp_drain_ms + COMMIT_MS);
 
-	if (era > view->era_ends)
-		__atomic_store_n(&view->era_ends, era, __ATOMIC_RELEASE);
-	if (udp > view->udp_ends)
-		__atomic_store_n(&view->udp_ends, udp, __ATOMIC_RELEASE);
+	era_grow(&view->era_ends, era);
+	era_grow(&view->udp_ends, udp);
 }
 
 /* The shown ring may be larger than the compiled one: a power of two times. */

@@ -72,11 +72,23 @@ static uint32_t class_room(uint32_t classes)
 	return (classes + CLASS_LINE_CLASSES - 1) & -CLASS_LINE_CLASSES;
 }
 
-/* Sets of an era that is over for packets are free. */
+static bool has_drain_lease(const struct view *view)
+{
+	return view->expiry != LEASE_NONE && !(view->rollout & ROLLOUT_CUT);
+}
+
+bool needs_lines(const struct view *view)
+{
+	return (view->flags & VIEW_TRANSITION) || has_drain_lease(view);
+}
+
+/* Sets of an era that is over for packets are free, but where the end of a lease needs them. */
 static int regions_of_view(struct publication *publication, const struct view *view)
 {
+	uint64_t now = publication_now(publication);
 	bool has_sets =
-		(view->flags & VIEW_TRANSITION) && !era_is_over(view, publication_now(publication));
+		((view->flags & VIEW_TRANSITION) && !era_is_over(view, now)) ||
+		(has_drain_lease(view) && (!lease_has_ended(view, now) || lease_drains(view, now)));
 	const struct region used[REGION_MAPS] = {
 		[REGION_RINGS] = {view->rings[0], view->slots_count},
 		[REGION_BACKENDS] = {view->backends, view->backends_count},
@@ -360,7 +372,9 @@ static int place_transition(struct publication *publication, struct view_image *
 	uint32_t most = free_entries(regions) / (2 * sharers), count = TRANSITION_LINES_MIN;
 	int error;
 
-	if (!(view->flags & VIEW_TRANSITION) || view->transition_lines)
+	if (!needs_lines(view))
+		view->transition_base = view->transition_lines = 0;
+	if (!needs_lines(view) || view->transition_lines)
 		return 0;
 	publication->expected = sharers - 1;
 	while (2 * count <= most)

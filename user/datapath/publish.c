@@ -153,6 +153,7 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 	uint32_t index = 2 * slot + (service_cells(datapath)[slot].view == 2 * slot + 1);
 	size_t hops_count = image->backends_count;
 	struct staged_view *grown;
+	uint64_t lease;
 	int error = 0;
 
 	if (!classes)
@@ -164,6 +165,7 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 		error = transition_fold(&shown, plan, classes, image);
 	else
 		error = compile_classes(classes, image);
+	lease = lease_give(publication, shown.view, plan, image);
 	if (!error)
 		error = place_image(publication, name, shown.view, image, index, hops, hops_count,
 				    errors);
@@ -177,7 +179,7 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 		return -ENOMEM;
 	publication->views = grown;
 	grown[publication->views_count++] = (struct staged_view){
-		slot, index, plan && is_change(&image->view, shown.view) ? plan->now : 0};
+		slot, index, plan && is_change(&image->view, shown.view) ? plan->now : 0, lease};
 	image->view.epoch = epoch;
 	image->view.content = image->content;
 	*map_part(datapath, MAP_VIEWS, struct view, index, 1) = image->view;
@@ -263,11 +265,13 @@ int publication_show(struct publication *publication, struct errors *errors)
 	if (!publication->views_count && !publication->removals_count && !publication->has_vips)
 		return 0;
 	__atomic_store_n(&box->publishing, 1, __ATOMIC_SEQ_CST);
+	leases_settle(publication);
 	for (i = 0; i < publication->views_count; i++)
 		__atomic_store_n(&service_cells(datapath)[publication->views[i].slot].view,
 				 publication->views[i].view + 1, __ATOMIC_RELEASE);
 	if (publication->has_vips)
 		__atomic_store_n(&box->vips, publication->vips, __ATOMIC_RELEASE);
+	leases_follow(publication);
 	error = grace_period(datapath, errors);
 	if (error)
 		return error;

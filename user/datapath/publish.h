@@ -92,6 +92,14 @@ void next_hop_fill(struct backend_line *line, const struct next_hop *hop, bool o
 /* Waits until every program run that began before has ended. 15 ms. */
 int grace_period(const struct datapath *datapath, struct errors *errors);
 
+/* ---- the lease: one compare and swap, no lock ---- */
+
+/*
+ * The shown canary may be had for @jiffies more from now on. -ENOENT: it has no lease; -ESTALE: it
+ * has ended, and is not renewed; or an error of asking for the time.
+ */
+int lease_renew(struct datapath *datapath, uint32_t slot, uint64_t jiffies, struct errors *errors);
+
 /* ---- kill: one store, no lock. The cell counts kills, so that lifting one does not lift a later
  * one ---- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the parts of publishing share: publish.c (order), place.c (room), health.c and kill.c (in
- * place). */
+/* What the parts of publishing share: publish.c (order), place.c (room), health.c, kill.c and
+ * lease.c (in place). */
 #ifndef XDP_CANARY_PUBLISH_INTERNAL_H
 #define XDP_CANARY_PUBLISH_INTERNAL_H
 
@@ -31,6 +31,7 @@ enum region_map {
 struct staged_view {
 	uint32_t slot, view;
 	uint64_t folded; /* jiffies from which its era's ends are counted; 0: it has none */
+	uint64_t lease;	 /* of a new lease, in jiffies; 0: none, or it goes on with the shown one */
 };
 
 /* One store to a shown view, of 1 or 4 bytes. */
@@ -77,7 +78,24 @@ void era_extend(const struct publication *publication, uint32_t slot, const stru
 /* Drain is counted from when packets see a change: just before they do. */
 void eras_count_from_now(const struct publication *publication);
 
+/* Makes an end of the view's eras later, never sooner, whoever else does. */
+void era_grow(__u64 *end, uint64_t later);
+
+/* ---- lease.c ---- */
+
+/* Gives the image the lease that it goes on with, or has from when it is shown on: its jiffies. */
+uint64_t lease_give(const struct publication *publication, const struct view *shown,
+		    const struct transition_plan *plan, struct view_image *image);
+/* What was given may have been renewed, or have ended, since: just before the views are shown ...
+ */
+void leases_settle(const struct publication *publication);
+/* ... and what was renewed before all had seen that, just after. */
+void leases_follow(const struct publication *publication);
+
 /* ---- place.c ---- */
+
+/* Has the service a part of the transition table, for an open era or the end of its lease? */
+bool needs_lines(const struct view *view);
 
 /* Which parts of the maps the shown views use. 0 or -ENOMEM. */
 int regions_find(struct publication *publication);

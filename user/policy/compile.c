@@ -49,6 +49,20 @@ static uint64_t salt64_of(const struct service *service)
 	return siphash13(digest_key, salt, strlen(salt));
 }
 
+/* enum view_rollout. */
+static uint8_t rollout_of(const struct compile_input *input)
+{
+	uint8_t rollout = input->latched << ROLLOUT_LATCHED_SHIFT;
+
+	if (input->latched && input->is_lease_latch)
+		rollout |= ROLLOUT_LATCH_LEASE;
+	if (!input->rollout_cohort)
+		return rollout;
+	if (input->service->affinity.on_rollback == ON_ROLLBACK_CUT)
+		rollout |= ROLLOUT_CUT;
+	return rollout | input->rollout_cohort;
+}
+
 static void compile_head(const struct compile_input *input, struct view *view)
 {
 	const struct service *service = input->service;
@@ -56,6 +70,7 @@ static void compile_head(const struct compile_input *input, struct view *view)
 	*view = (struct view){
 		.salt64 = is_split(service) ? 0 : salt64_of(service),
 		.expiry = LEASE_NONE,
+		.rollout = rollout_of(input),
 		.counters = input->no_rule_group * LANES_MAX,
 		.holdout = threshold(service->holdout_ppm),
 		.mask4 = htonl(~0u << (32 - service->prefix4)),
@@ -281,6 +296,29 @@ static uint64_t digest_of_set(char **lines, size_t count)
 	return digest;
 }
 
+static bool is_latched(const struct compile_input *input, size_t canary)
+{
+	return input->latched >> canary & 1;
+}
+
+static uint8_t deciding_cohort(const struct compile_input *input, uint8_t cohort)
+{
+	return is_latched(input, cohort) ? 0 : cohort;
+}
+
+/* A canary that is latched decides like one without a share. */
+static void drop_latched(const struct compile_input *input, struct view_rule *rule)
+{
+	size_t canary;
+
+	for (canary = 1; canary < COHORTS_MAX; canary++) {
+		if (!is_latched(input, canary))
+			continue;
+		rule->live &= ~(RULE_CURRENT << (canary - 1));
+		rule->current[canary - 1] = (struct interval){0, 0};
+	}
+}
+
 static int digest_lines(const struct compile_input *input, char **lines)
 {
 	const struct service *service = input->service;
@@ -303,7 +341,8 @@ static int digest_lines(const struct compile_input *input, char **lines)
 		}
 	for (i = 0; i < input->pins_count; i++)
 		if (asprintf(&lines[count++], "pin %s %u %" PRIu64,
-			     prefix_format(&input->pins[i].client, address), input->pins[i].cohort,
+			     prefix_format(&input->pins[i].client, address),
+			     deciding_cohort(input, input->pins[i].cohort),
 			     input->pins[i].until) < 0)
 			return -ENOMEM;
 	return 0;
@@ -328,6 +367,7 @@ static int compile_digest(const struct compile_input *input, struct view_image *
 		return -ENOMEM;
 	}
 	head.counters = head.backends_count = 0;
+	head.rollout = 0; /* which box leads, and how it ends, decides on nobody now */
 	memset(head.lanes, 0, sizeof(head.lanes));
 	parts[0] = input->secret_fingerprint;
 	parts[1] = digest_of_set(lines, count);
@@ -337,6 +377,7 @@ static int compile_digest(const struct compile_input *input, struct view_image *
 		struct view_rule rule = out->rules[i];
 
 		rule.counters = rule.segment = 0;
+		drop_latched(input, &rule);
 		parts[4] = siphash13(digest_key, &rule, sizeof(rule));
 		parts[3] = siphash13(digest_key, &parts[3], 2 * sizeof(parts[0]));
 	}
@@ -349,13 +390,14 @@ static int compile_digest(const struct compile_input *input, struct view_image *
 /* The pins are in the view's digest, by the clock on the wall: the ranges have the kernel's. */
 static void compile_content(const struct compile_input *input, struct view_image *out)
 {
-	uint64_t parts[5] = {
+	uint64_t parts[6] = {
 		siphash13(digest_key, &out->view, sizeof(out->view)),
 		siphash13(digest_key, out->rules, sizeof(out->rules)),
 		siphash13(digest_key, out->backends, out->backends_count * sizeof(*out->backends)),
 		siphash13(digest_key, out->server_ids,
 			  out->server_ids_count * sizeof(*out->server_ids)),
 		input->segments_digest,
+		out->lease_ms,
 	};
 
 	out->content = siphash13(digest_key, parts, sizeof(parts));
@@ -368,6 +410,9 @@ int compile_view(const struct compile_input *input, struct view_image *out)
 
 	*out = (struct view_image){.has_groups = input->service->group_by != NULL};
 	memcpy(out->rule_segments, input->rule_segments, sizeof(out->rule_segments));
+	out->lease_ms = input->rollout_cohort && !is_latched(input, input->rollout_cohort)
+				? input->lease_ms
+				: 0;
 	compile_head(input, &out->view);
 	out->rules_count = input->service->rules_count;
 	for (i = 0; i < out->rules_count; i++)

@@ -26,6 +26,11 @@ struct compile_input {
 	const uint16_t *backend_numbers; /* of the cohorts' backends, one cohort after the other */
 	const uint32_t *backend_counters;
 	const uint8_t *backend_health; /* enum backend_health of each; NULL: all serve */
+	/* Of the service's rollout. Shares and pins are what holds without a latch. */
+	uint8_t rollout_cohort; /* the canary that it is about; 0: there is none */
+	uint8_t latched;	/* bit c: canary c is latched at control ... */
+	bool is_lease_latch;	/* ... by the end of its lease, else by a rollback */
+	uint64_t lease_ms;	/* of rollout_cohort, 0: it has none */
 };
 
 /*
@@ -53,9 +58,16 @@ struct view_image {
 	struct pin_range *pins;
 	struct server_id *server_ids; /* of its backends, one after the other */
 	size_t server_ids_count;
-	uint32_t *slots;  /* NULL until compile_rings(); origin equals now */
-	uint64_t content; /* digest of all above but health: tells a new epoch */
+	uint64_t lease_ms; /* as in the input; view.expiry is the publication's to give */
+	uint32_t *slots;   /* NULL until compile_rings(); origin equals now */
+	uint64_t content;  /* digest of all above but health: tells a new epoch */
 };
+
+/* Is canary @cohort of the view latched at control? */
+static inline bool view_latches(const struct view *view, uint8_t cohort)
+{
+	return view->rollout >> ROLLOUT_LATCHED_SHIFT >> cohort & 1;
+}
 
 /* 0 or -ENOMEM. */
 int compile_view(const struct compile_input *input, struct view_image *out);

@@ -120,8 +120,8 @@ static uint8_t pinned_cohort(const struct view_image *image, const struct flow *
 	return cohort;
 }
 
-static void decide_cohort(const struct view_image *image, const struct flow *flow, uint64_t members,
-			  struct explanation *out)
+static void give_cohort(const struct view_image *image, const struct flow *flow, uint64_t members,
+			struct explanation *out)
 {
 	uint8_t pinned = image->view.pins_count ? pinned_cohort(image, flow) : PIN_NONE;
 
@@ -136,6 +136,19 @@ static void decide_cohort(const struct view_image *image, const struct flow *flo
 		out->decision = image->rules[out->rule].reason;
 		out->cohort = rule_cohort(&image->rules[out->rule], out->hash);
 	}
+}
+
+/* An image has no clock: a lease ends in the kernel alone. */
+static void decide_cohort(const struct view_image *image, const struct flow *flow, uint64_t members,
+			  struct explanation *out)
+{
+	give_cohort(image, flow, members, out);
+	if (!view_latches(&image->view, out->cohort))
+		return;
+	out->cohort = 0;
+	out->rule = RULE_NONE;
+	out->decision = image->view.rollout & ROLLOUT_LATCH_LEASE ? REASON_LEASE_EXPIRED
+								  : REASON_ROLLED_BACK;
 }
 
 static uint16_t backend_of(const struct view_image *image, struct explanation *out)

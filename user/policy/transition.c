@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ERA_GENERATIONS 200 /* cuts in an era; then its entries are given up */
+#define ERA_GENERATIONS	  200 /* cuts in an era; then its entries are given up */
+#define LINES_GENERATIONS 100 /* eras and cuts that lines may have seen when an era begins */
+#define ALL_CANARIES	  0xe
 
 static uint64_t latest(uint64_t a, uint64_t b)
 {
@@ -26,6 +28,63 @@ bool era_is_open(const struct view *view, uint64_t now)
 bool era_is_over(const struct view *view, uint64_t now)
 {
 	return (view->flags & VIEW_TRANSITION) && now >= latest(view->era_ends, view->pins_end);
+}
+
+/* ---- the shown view's lease ---- */
+
+static bool has_lease(const struct view *view)
+{
+	return view && view->expiry != LEASE_NONE;
+}
+
+static uint64_t lease_end(const struct view *view)
+{
+	return view->expiry & LEASE_ENDS;
+}
+
+static uint64_t lease_udp_end(const struct view *view)
+{
+	return lease_end(view) + ((uint64_t)view->lease_udp_drain << LEASE_UDP_SHIFT);
+}
+
+bool lease_has_ended(const struct view *view, uint64_t now)
+{
+	return has_lease(view) && ((view->expiry & LEASE_ENDED) || now >= view->expiry);
+}
+
+/* Where packets had no room to record new flows, they took the others, too (bpf/affinity.h). */
+bool lease_drains(const struct view *view, uint64_t now)
+{
+	return lease_has_ended(view, now) && !(view->rollout & ROLLOUT_CUT) &&
+	       view->transition_lines && now < lease_end(view) + view->lease_drain;
+}
+
+bool lease_goes_on(const struct view *shown, const struct transition_plan *plan,
+		   const struct view_image *image)
+{
+	return has_lease(shown) && image->lease_ms && !(plan && plan->new_lease) &&
+	       !((shown->rollout ^ image->view.rollout) & ROLLOUT_COHORT);
+}
+
+static void see_lease(struct fold *fold)
+{
+	const struct view *view = fold->shown->view;
+	uint64_t now = fold->plan->now;
+
+	if (!lease_has_ended(view, now) || lease_goes_on(view, fold->plan, fold->image))
+		return;
+	if (lease_drains(view, now))
+		fold->drains = view->rollout & ROLLOUT_COHORT;
+	else
+		fold->over = view->rollout & ROLLOUT_COHORT;
+}
+
+/* Did the lease's end take live flows, so that an era that is open must not give them back? */
+static bool lease_has_cut(const struct fold *fold)
+{
+	const struct view *view = fold->shown->view;
+
+	return fold->over && ((view->rollout & ROLLOUT_CUT) || !view->transition_lines);
 }
 
 /* For some clients at least. */
@@ -122,16 +181,57 @@ static struct span current_span(const struct view_rule *rule, int canary)
 	return span_of(&rule->current[canary], rule->live & RULE_CURRENT << canary);
 }
 
+/* What the image gives the canary, unless it is latched. */
+static struct span wanted_span(const struct fold *fold, const struct view_rule *rule, int canary)
+{
+	return view_latches(&fold->image->view, canary + 1) ? (struct span){0, 0}
+							    : current_span(rule, canary);
+}
+
+/* Does no flow of the shown view go to canary @cohort, whatever its rules and pins say? */
+static bool is_withheld(const struct fold *fold, uint8_t cohort)
+{
+	return fold->shown->killed || view_latches(fold->shown->view, cohort) ||
+	       fold->over == cohort;
+}
+
+/* Where flows of the shown view are. */
+static struct span held_span(const struct fold *fold, const struct view_rule *rule, int canary)
+{
+	return is_withheld(fold, canary + 1) ? (struct span){0, 0} : current_span(rule, canary);
+}
+
+/* Where it sends new ones. */
 static struct span shown_span(const struct fold *fold, const struct view_rule *rule, int canary)
 {
-	return fold->shown->killed ? (struct span){0, 0} : current_span(rule, canary);
+	return fold->drains == canary + 1 ? (struct span){0, 0} : held_span(fold, rule, canary);
+}
+
+/* The same of pins: what the view says, where flows are, where new ones go, and are to go. */
+static uint8_t given_pin(const struct fold *fold, const struct pin_range *range)
+{
+	return range->expires <= fold->plan->monotonic_ns ? PIN_NONE : range->cohort;
+}
+
+static uint8_t held_pin(const struct fold *fold, const struct pin_range *range)
+{
+	uint8_t cohort = given_pin(fold, range);
+
+	return cohort != PIN_NONE && cohort && is_withheld(fold, cohort) ? 0 : cohort;
 }
 
 static uint8_t shown_pin(const struct fold *fold, const struct pin_range *range)
 {
-	if (range->cohort == PIN_NONE || range->expires <= fold->plan->monotonic_ns)
-		return PIN_NONE;
-	return fold->shown->killed ? 0 : range->cohort;
+	uint8_t cohort = held_pin(fold, range);
+
+	return cohort && cohort == fold->drains ? 0 : cohort;
+}
+
+static uint8_t wanted_pin(const struct fold *fold, const struct pin_range *range)
+{
+	return range->cohort != PIN_NONE && view_latches(&fold->image->view, range->cohort)
+		       ? 0
+		       : range->cohort;
 }
 
 /* ---- does anything that decides change? ---- */
@@ -165,7 +265,7 @@ static bool rules_differ(const struct fold *fold)
 		if (!shown || shown > &fold->shown->rules[fold->shown->view->default_rule])
 			continue;
 		for (canary = 0; canary < CANARIES_MAX; canary++)
-			if (!spans_equal(current_span(rule, canary),
+			if (!spans_equal(wanted_span(fold, rule, canary),
 					 shown_span(fold, shown, canary)))
 				return true;
 	}
@@ -237,7 +337,7 @@ static bool pins_differ(const struct fold *fold)
 	struct pin_walk walk = begin_walk(fold);
 
 	while (step(&walk))
-		if (shown_pin(fold, walk.shown.at) != walk.wanted.at->cohort)
+		if (shown_pin(fold, walk.shown.at) != wanted_pin(fold, walk.wanted.at))
 			return true;
 	return false;
 }
@@ -245,15 +345,16 @@ static bool pins_differ(const struct fold *fold)
 static struct pin_range merged_pin(const struct fold *fold, const struct pin_walk *walk)
 {
 	const struct pin_range *shown = walk->shown.at, *wanted = walk->wanted.at;
-	uint8_t before = shown_pin(fold, shown);
+	bool is_taken = given_pin(fold, shown) != shown_pin(fold, shown);
 
 	return (struct pin_range){
 		.high = walk->position->high,
 		.low = walk->position->low,
 		.expires = wanted->expires,
 		.cohort = wanted->cohort,
-		.origin = fold->open ? shown->origin : before,
-		.changed = (goes_on(fold) && shown->changed) || before != wanted->cohort ||
+		.origin = fold->open ? shown->origin : held_pin(fold, shown),
+		.changed = (goes_on(fold) && shown->changed) || is_taken ||
+			   shown_pin(fold, shown) != wanted_pin(fold, wanted) ||
 			   wanted->expires != PIN_FOREVER || shown->expires != PIN_FOREVER,
 	};
 }
@@ -543,7 +644,7 @@ static struct span origin_span(const struct fold *fold, const struct view_rule *
 {
 	if (fold->open)
 		return span_of(&shown->origin[canary], shown->live & RULE_ORIGIN << canary);
-	return shown_span(fold, shown, canary);
+	return held_span(fold, shown, canary);
 }
 
 void set_origin(const struct fold *fold, struct view_rule *rule, const struct view_rule *shown)
@@ -559,13 +660,15 @@ static struct span disputed_span(const struct fold *fold, const struct view_rule
 				 const struct view_rule *shown, int canary)
 {
 	struct span disputed =
-		disagreement(current_span(rule, canary), shown_span(fold, shown, canary));
+		disagreement(wanted_span(fold, rule, canary), shown_span(fold, shown, canary));
 
+	if (fold->drains == canary + 1)
+		disputed = hull(disputed, current_span(shown, canary));
 	if (!fold->open)
 		return disputed;
 	disputed = hull(disputed,
 			span_of(&shown->disputed[canary], shown->live & RULE_DISPUTED << canary));
-	if (fold->shown->killed) /* it decided before the kill, in this era */
+	if (fold->shown->killed || fold->over == canary + 1) /* it decided before, in this era */
 		disputed = hull(disputed, current_span(shown, canary));
 	return disputed;
 }
@@ -583,7 +686,7 @@ void fold_cuts(const struct fold *fold, struct view_rule *line, const struct vie
 		if (fold->plan->cut_all)
 			add_cut(line, canary, (struct span){0, 0}, fold->generation);
 		else if (fold->plan->cuts[rule] & 1 << (canary + 1))
-			add_cut(line, canary, current_span(now, canary), fold->generation);
+			add_cut(line, canary, wanted_span(fold, now, canary), fold->generation);
 	}
 }
 
@@ -609,7 +712,7 @@ static bool has_cuts(const struct transition_plan *plan)
 	for (i = 0; i < RULES_MAX; i++)
 		if (plan->cuts[i])
 			return true;
-	return plan->cut_all;
+	return plan->cut_all || plan->cut_pins;
 }
 
 /* ---- backends that left ---- */
@@ -741,11 +844,6 @@ static int fold_backends(const struct fold *fold)
 
 /* ---- the era itself ---- */
 
-static uint8_t next_era(uint8_t era)
-{
-	return era == UINT8_MAX ? 1 : era + 1;
-}
-
 static void begin_era(const struct fold *fold)
 {
 	const struct view *shown = fold->shown->view;
@@ -765,6 +863,13 @@ static void begin_era(const struct fold *fold)
 	memcpy(view->origin_lanes, shown->lanes, sizeof(view->origin_lanes));
 }
 
+static void keep_lines(const struct view *shown, struct view *view)
+{
+	view->transition_base = shown->transition_base;
+	view->transition_lines = shown->transition_lines;
+	view->lines_first = shown->lines_first;
+}
+
 /* What the table has of the clients of pins that end by themselves stays. */
 static void keep_pending(const struct fold *fold)
 {
@@ -772,8 +877,24 @@ static void keep_pending(const struct fold *fold)
 	struct view *view = &fold->image->view;
 
 	view->pins_first = shown->pins_first;
-	view->transition_base = shown->transition_base;
-	view->transition_lines = shown->transition_lines;
+	keep_lines(shown, view);
+}
+
+/*
+ * Packets that the end of a lease made record while no era was open, or will until the image is
+ * shown, use the number that its next era has: it keeps their lines. Numbers come around: of an era
+ * that has just begun many are left.
+ */
+static void keep_leased_lines(const struct fold *fold)
+{
+	const struct view *shown = fold->shown->view;
+	struct view *view = &fold->image->view;
+	uint8_t next = view->flags & VIEW_TRANSITION ? view->era : next_era(view->era);
+	uint8_t most = fold->drains ? ERA_GENERATIONS : LINES_GENERATIONS;
+
+	if (has_lease(shown) && !(shown->rollout & ROLLOUT_CUT) &&
+	    era_generation(next, shown->lines_first) < most)
+		keep_lines(shown, view);
 }
 
 static void continue_era(const struct fold *fold)
@@ -786,6 +907,7 @@ static void continue_era(const struct fold *fold)
 	view->era_first = shown->era_first;
 	view->pins_first = shown->pins_first;
 	view->pins_cut = shown->pins_cut;
+	view->pins_cut_of = shown->pins_cut_of;
 	view->era_ends = shown->era_ends;
 	view->udp_ends = shown->udp_ends;
 	view->origin_salt64 = shown->origin_salt64;
@@ -798,8 +920,7 @@ static void continue_era(const struct fold *fold)
 	view->origin_seed = shown->origin_seed;
 	view->origin_cohorts = shown->origin_cohorts;
 	memcpy(view->origin_lanes, shown->origin_lanes, sizeof(view->origin_lanes));
-	view->transition_base = shown->transition_base;
-	view->transition_lines = shown->transition_lines;
+	keep_lines(shown, view);
 	view->flags |= shown->flags & VIEW_ALL_DISPUTED;
 }
 
@@ -828,6 +949,44 @@ static void mark_disputes(const struct fold *fold)
 		view->flags |= VIEW_ORIGIN_KEY;
 }
 
+/* Of several canaries' cuts the last one is remembered, for each of them. */
+static void fold_cut_pins(const struct fold *fold)
+{
+	const struct view *shown = fold->shown->view;
+	struct view *view = &fold->image->view;
+	uint8_t cut = fold->plan->cut_all ? ALL_CANARIES : fold->plan->cut_pins;
+
+	view->pins_cut = cut ? fold->generation : spared(view, view->pins_cut);
+	view->pins_cut_of |= cut;
+	if (memcmp(view->lanes, shown->lanes, sizeof(view->lanes)))
+		view->pins_cut_of = ALL_CANARIES;
+}
+
+/* The lease's end was a change, when it was. */
+static void count_lease(const struct fold *fold)
+{
+	const struct view *shown = fold->shown->view;
+	struct view *view = &fold->image->view;
+
+	view->era_ends = latest(view->era_ends, lease_end(shown) + shown->lease_drain);
+	view->udp_ends = latest(view->udp_ends, lease_udp_end(shown));
+}
+
+/* Lines that are yet to be given have no entries of before. */
+static void number_lines(struct view *view)
+{
+	if (!view->transition_lines)
+		view->lines_first =
+			view->flags & VIEW_TRANSITION ? view->era_first : next_era(view->era);
+}
+
+static bool numbers_run_out(const struct view *view)
+{
+	return era_generation(view->era, view->pins_first) >= ERA_GENERATIONS ||
+	       (view->transition_lines &&
+		era_generation(view->era, view->lines_first) >= ERA_GENERATIONS);
+}
+
 static int fold_all(struct fold *fold, bool changed)
 {
 	const struct transition_plan *plan = fold->plan;
@@ -842,14 +1001,19 @@ static int fold_all(struct fold *fold, bool changed)
 		begin_era(fold);
 	if (fold->pending)
 		keep_pending(fold);
+	else if (!fold->open)
+		keep_leased_lines(fold);
 	if (has_cuts(plan))
 		fold->generation = next_generation(view);
-	if (era_generation(view->era, view->pins_first) >= ERA_GENERATIONS) {
+	if (numbers_run_out(view)) {
 		/* A table of its own, too, before numbers come around that old entries have. */
 		view->pins_first = view->era_first;
 		view->transition_lines = 0;
 	}
-	view->pins_cut = plan->cut_all ? fold->generation : spared(view, view->pins_cut);
+	number_lines(view);
+	fold_cut_pins(fold);
+	if (fold->drains)
+		count_lease(fold);
 	if (changed) {
 		view->era_ends =
 			latest(view->era_ends, plan->now + jiffies_of_ms(plan->drain_ms, plan->hz));
@@ -891,18 +1055,30 @@ static void mark_unused(struct view_image *image)
 			image->backends[i].lane = LANES_MAX;
 }
 
+void cut_cohort(struct transition_plan *plan, size_t cohort)
+{
+	size_t rule;
+
+	for (rule = 0; rule < RULES_MAX; rule++)
+		plan->cuts[rule] |= 1 << cohort;
+	plan->cut_pins |= 1 << cohort;
+}
+
 int transition_fold(const struct shown_view *shown, const struct transition_plan *plan,
 		    const struct client_classes *classes, struct view_image *image)
 {
-	struct fold fold = {.shown = shown, .plan = plan, .classes = classes, .image = image};
+	struct transition_plan all = *plan;
+	struct fold fold = {.shown = shown, .plan = &all, .classes = classes, .image = image};
 	bool changed;
 	uint64_t margin;
 	int error;
 
 	mark_unused(image);
+	number_lines(&image->view);
 	if (!shown->view)
 		return compile_classes(classes, image);
 	margin = plan->now + jiffies_of_ms(ERA_MARGIN_MS, plan->hz);
+	see_lease(&fold);
 	changed = pins_differ(&fold) || heads_differ(&image->view, shown->view) ||
 		  rules_differ(&fold) || classes_differ(&fold) || rings_differ(&fold) ||
 		  ids_left(&fold) || has_cuts(plan);
@@ -912,13 +1088,17 @@ int transition_fold(const struct shown_view *shown, const struct transition_plan
 		     (shown->view->flags & VIEW_TRANSITION));
 	fold.pending = !fold.open && (shown->view->flags & VIEW_TRANSITION) &&
 		       plan->now < shown->view->pins_end;
+	if (fold.open && lease_has_cut(&fold))
+		cut_cohort(&all, fold.over);
 	image->view.era = shown->view->era;
 	image->view.eras = shown->view->eras;
 	error = fold_pins(&fold);
 	if (error)
 		return error;
-	if (changed || fold.open || image->view.pins_end > plan->now)
+	if (changed || fold.open || fold.drains || image->view.pins_end > plan->now)
 		return fold_all(&fold, changed);
+	keep_leased_lines(&fold);
+	number_lines(&image->view);
 	return compile_classes(classes, image);
 }
 

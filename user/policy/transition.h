@@ -29,7 +29,9 @@ struct transition_plan {
 	uint64_t monotonic_ns;
 	uint64_t drain_ms, udp_drain_ms;
 	uint8_t cuts[RULES_MAX]; /* bit c: canary c is cut in the rule */
+	uint8_t cut_pins;	 /* bit c: of clients that are pinned to canary c, too */
 	bool cut_all;		 /* of a kill that is lifted: what it took does not come back */
+	bool new_lease; /* the image's, if it has one, does not go on from the shown view */
 };
 
 /*
@@ -48,6 +50,16 @@ static inline uint64_t jiffies_of_ms(uint64_t milliseconds, uint32_t hz)
 bool era_is_open(const struct view *view, uint64_t now);
 /* Is it over for packets, so that a view without it may be shown? */
 bool era_is_over(const struct view *view, uint64_t now);
+
+/* Takes every flow from canary @cohort: those of all rules and pins. */
+void cut_cohort(struct transition_plan *plan, size_t cohort);
+/* Has the view's lease ended? False where it has none. */
+bool lease_has_ended(const struct view *view, uint64_t now);
+/* Do flows of the canary still drain from it, since the lease has ended? */
+bool lease_drains(const struct view *view, uint64_t now);
+/* Does what is shown after @shown (or NULL) go on with its lease, ended or not? */
+bool lease_goes_on(const struct view *shown, const struct transition_plan *plan,
+		   const struct view_image *image);
 
 /*
  * Makes of @image, freshly compiled, what is to be shown after @shown, with the @classes and groups
