@@ -78,6 +78,8 @@ enum rollout_wait {
 };
 /* "settle", ...; NULL of WAIT_NOTHING. */
 const char *rollout_wait_name(enum rollout_wait wait);
+/* "weight", "pause", "analysis", "approve". */
+const char *rollout_step_name(enum step_kind kind);
 
 /* How far the step is. */
 enum rollout_stage {
