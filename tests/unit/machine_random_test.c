@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#define SEQUENCES 4000
+#define SEQUENCES 2000
 #define EVENTS	  120
 
 /* What an observer knows of the running rollout. */

@@ -392,6 +392,21 @@ static void promote_full_passes_no_approve_step(void **state)
 	assert_int_equal(table->shares[RULE_DEFAULT], 1000000);
 }
 
+static void promote_full_passes_no_approve_step_that_a_gate_holds(void **state)
+{
+	struct table_rollout *table = *state;
+	struct rollout_event full = {
+		.kind = EVENT_PROMOTE, .by = "ann", .reason = "", .full = true};
+
+	add_hook(table, HOOK_BEFORE_STEP, true);
+	add_approve(table);
+	add_weight(table, NULL, 1000000);
+	start_rollout(table);
+	tick(table, VERDICT_NODATA);
+	assert_is(table, ROLLOUT_WAITING, WAIT_HOOK);
+	assert_int_equal(feed_event(table, full), -EINVAL);
+}
+
 static void promote_is_refused_on_rollback_and_invalid(void **state)
 {
 	struct table_rollout *table = *state;
@@ -1025,6 +1040,7 @@ int main(void)
 		TEST(promote_skips_the_rest_of_the_step),
 		TEST(promote_full_begins_the_last_step_now),
 		TEST(promote_full_passes_no_approve_step),
+		TEST(promote_full_passes_no_approve_step_that_a_gate_holds),
 		TEST(promote_is_refused_on_rollback_and_invalid),
 		TEST(pause_holds_and_resume_goes_on_where_it_was),
 		TEST(invalid_pauses),

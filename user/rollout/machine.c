@@ -361,6 +361,12 @@ static int approve(struct feed *feed)
 	return 0;
 }
 
+/* Its step is over, or as good as that. */
+static bool is_passed(const struct rollout_state *state)
+{
+	return state->stage == STAGE_AFTER || (state->stage == STAGE_ON && state->is_over);
+}
+
 /* A share is never above what was approved: not by jumping over the gate, either. */
 static int jump_to_last(struct feed *feed)
 {
@@ -368,8 +374,9 @@ static int jump_to_last(struct feed *feed)
 	size_t last = feed->plan->steps_count - 1;
 	char what[64];
 
-	for (size_t step = state->step + 1; step < last; step++) {
-		if (feed->plan->steps[step].kind != STEP_APPROVE)
+	for (size_t step = state->step; step < last; step++) {
+		if (feed->plan->steps[step].kind != STEP_APPROVE ||
+		    (step == state->step && is_passed(state)))
 			continue;
 		snprintf(what, sizeof(what), "step %zu, before the last, waits for `approve`",
 			 step + 1);
