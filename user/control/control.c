@@ -31,7 +31,8 @@ static int load_desired(struct control *control)
 /* Who may read the state but not the maps sees the box as if nothing were loaded, and is told. */
 static int open_datapath(struct control *control)
 {
-	int error = datapath_open(control->place->pins, control->writing, &control->datapath, NULL);
+	bool writable = control->writing || control->is_following;
+	int error = datapath_open(control->place->pins, writable, &control->datapath, NULL);
 
 	if (!error || error == -ENOENT)
 		return 0;
@@ -40,8 +41,7 @@ static int open_datapath(struct control *control)
 			    "what is loaded cannot be read: %s", strerror(-error));
 		return 0;
 	}
-	return datapath_open(control->place->pins, control->writing, &control->datapath,
-			     control->errors);
+	return datapath_open(control->place->pins, writable, &control->datapath, control->errors);
 }
 
 static int load_all(struct control *control)
@@ -138,6 +138,63 @@ int control_open(const struct place *place, struct errors *errors, struct contro
 		see_kills(control);
 		*out = control;
 	}
+	return error;
+}
+
+int control_open_following(const struct place *place, struct errors *errors, struct control **out)
+{
+	struct control *control = control_new(place, errors);
+	int error;
+
+	if (!control)
+		return -ENOMEM;
+	control->is_following = true;
+	control->policy = policy_new();
+	error = control->policy ? control_look_again(control, errors) : -ENOMEM;
+	if (error)
+		control_close(control);
+	else
+		*out = control;
+	return error;
+}
+
+/* The policy is read where its revision is another one. */
+static int look_at_desired(struct control *control)
+{
+	struct revision *newest = NULL;
+	size_t count = 0;
+	int error = store_history(control->store, 1, &newest, &count, control->errors);
+	bool is_same = count && newest->number == control->revision.number;
+
+	history_release(newest, count);
+	if (error || !count || is_same)
+		return error;
+	revision_release(&control->revision);
+	return load_desired(control);
+}
+
+int control_look_again(struct control *control, struct errors *errors)
+{
+	int error;
+
+	control->errors = errors;
+	store_close(control->store);
+	control->store = NULL;
+	live_release(&control->live);
+	error = store_open_read(control->place->state, &control->store, errors);
+	if (error)
+		return error == -ENOENT ? 0 : error;
+	error = look_at_desired(control);
+	if (!error)
+		error = store_live(control->store, &control->live, errors);
+	if (error)
+		return error;
+	if (control->datapath && !datapath_is_pinned(control->datapath)) {
+		datapath_close(control->datapath);
+		control->datapath = NULL;
+	}
+	error = control->datapath ? 0 : open_datapath(control);
+	see_kills(control);
 	return error;
 }
 

@@ -29,6 +29,7 @@ struct control {
 	struct live live;
 	struct datapath *datapath; /* NULL: nothing is loaded */
 	bool writing;
+	bool is_following; /* control_open_following() */
 	bool touched_all; /* control_touch() */
 	char **touched;
 	size_t touched_count;
@@ -50,6 +51,13 @@ struct control {
 
 /* For reading: works with no store, no maps, no privileges as far as files allow. */
 int control_open(const struct place *place, struct errors *errors, struct control **out);
+/*
+ * For who goes on looking: store and live state as they are by now, the policy where there is
+ * another revision, the maps where others were made. The maps can be stored to, for words that need
+ * no lock. After an error the control is to be closed.
+ */
+int control_open_following(const struct place *place, struct errors *errors, struct control **out);
+int control_look_again(struct control *control, struct errors *errors);
 /* For writing: takes the lock, loads, records kills that were made without the store. */
 int control_open_write(const struct place *place, const struct actor *actor, struct errors *errors,
 		       struct control **out);

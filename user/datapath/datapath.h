@@ -100,6 +100,8 @@ uint64_t map_bytes(const struct map *map, bool per_cpu);
 
 /* -ENOENT without an error: nothing is pinned. */
 int datapath_open(const char *pins, bool writable, struct datapath **out, struct errors *errors);
+/* Are these the maps that are pinned there now? */
+bool datapath_is_pinned(const struct datapath *datapath);
 /* Makes what datapath_open() did not find: bpffs, directory (0750), maps sized by @limits,
  * explaining program. */
 int datapath_create(const char *pins, const struct limits *limits, struct siphash_key secret,

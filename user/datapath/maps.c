@@ -377,6 +377,26 @@ void datapath_unmake(const char *pins)
 	free(explainer);
 }
 
+static uint32_t map_identity(int fd)
+{
+	struct bpf_map_info info = {0};
+	__u32 size = sizeof(info);
+
+	return fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) ? 0 : info.id;
+}
+
+bool datapath_is_pinned(const struct datapath *datapath)
+{
+	char *path = pin_path(datapath->pins, "maps", map_names[MAP_CELLS]);
+	int fd = path ? bpf_obj_get(path) : -1;
+	uint32_t pinned = map_identity(fd);
+
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return pinned && pinned == map_identity(datapath->maps[MAP_CELLS].fd);
+}
+
 static int make_maps(struct datapath *datapath, const struct limits *limits, struct errors *errors)
 {
 	struct xdp_canary *skeleton = xdp_canary__open();
