@@ -70,6 +70,13 @@ static const struct flag explain_flags[] = {
 };
 static const struct flag preview_flags[] = {{.name = "-f", .value = "PATH", .many = true}, END};
 static const struct flag materialise_flags[] = {{.name = "--all"}, {.name = "--force"}, END};
+static const struct flag replay_flags[] = {
+	{.name = "--alpha", .value = "A"},
+	{.name = "--beta", .value = "B"},
+	{.name = "--margin", .value = "M"},
+	{.name = "--promote-ratio", .value = "R"},
+	END,
+};
 static const struct flag doctor_flags[] = {{.name = "--bundle", .value = "FILE"}, END};
 static const struct flag daemon_flags[] = {{.name = "--once"}, END};
 
@@ -146,7 +153,8 @@ const struct command commands[] = {
 	{"rollout", "history", "S", 1, 1, no_flags, "", NULL},
 	{"rollout", "export", "S", 1, 1, no_flags, "", NULL},
 	{"rollout", "clients", "S", 1, 1, no_flags, "", NULL},
-	{"guard", "replay", "FILE", 1, 1, no_flags, "", NULL},
+	{"guard", "replay", "FILE", 1, 1, replay_flags, "what the guard says of recorded counts",
+	 command_guard_replay},
 	{"stats", NULL, "[S]", 0, 1, stats_flags, "counters", command_stats},
 	{"explain", NULL, "S [CLIENT[:PORT]]", 1, 2, explain_flags,
 	 "why a client goes where it goes", command_explain},
