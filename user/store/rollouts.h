@@ -81,9 +81,7 @@ int store_hook_calls(struct store *store, struct hook_call **out, size_t *count,
 		     struct errors *errors);
 void hook_calls_release(struct hook_call *calls, size_t count);
 int store_drop_hook_call(struct store *store, uint64_t number, struct errors *errors);
-/* Of this call and hook of a rollout; @gates: all its calls of gates instead. */
-int store_drop_hook_calls(struct store *store, const char *service, uint64_t id, uint64_t call,
-			  uint32_t hook, struct errors *errors);
+/* All calls of gates of a rollout. */
 int store_drop_gate_calls(struct store *store, const char *service, uint64_t id,
 			  struct errors *errors);
 
