@@ -59,10 +59,10 @@ $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
 include tests/tests.mk
 -include $(USER_OBJECTS:.o=.d) $(wildcard $(BUILD)/*.bpf.d)
 
-## make demo      real HTTP through a canary in network namespaces; root; installs packages; under a minute
+## make demo      real HTTP through a canary, which breaks in the end; in namespaces; root; installs packages; under a minute
 demo:
 	$(Q)scripts/setup test
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory all $(CROWD)
 	$(Q)scripts/demo
 
 ## make examples  who gets the new version first: docs/examples, each command of its pages; root; installs packages

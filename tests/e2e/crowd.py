@@ -145,6 +145,12 @@ class Report:
         """{source: Outcome} of those that saw a failure or a slow answer."""
         return {source: outcome for source, outcome in self.clients.items() if outcome.first_bad}
 
+    @property
+    def failed(self):
+        """The sources that saw a failure."""
+        return {source for source, outcome in self.clients.items()
+                if outcome.connections.keys() & set(FAILURES)}
+
     def total(self, sources=None):
         """Connections by how they went, of these clients or all, and their "requests", "slow" and "skipped"."""
         total = collections.Counter()
