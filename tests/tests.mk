@@ -89,5 +89,10 @@ $(CROWD): $(wildcard tests/e2e/crowd/*.c tests/e2e/crowd/*.h) tests/e2e/flows/co
 	$(call say,LINK,$@)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARNINGS) -Itests/e2e/flows $(filter %.c,$^) -o $@ -lm
 
+.PHONY: rollback-table
+## make rollback-table  how soon each failure is rolled back, again and again; root; half an hour; build/rollback-table.md
+rollback-table: all $(CROWD)
+	$(Q)scripts/rollback-table $(BUILD)/rollback-table.md
+
 .PHONY: tests
 tests: $(UNIT_TESTS) $(PROG_TESTS) $(REFERENCE_PROGRAMS) $(FLOWS) $(CROWD) $(E2E_LIBRARIES)

@@ -10,9 +10,9 @@ import os
 import random
 import sys
 import time
-import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import side_by_side  # noqa: E402
 from box import Box, BoxTest, config, service, vip, wait_for  # noqa: E402
 from crowd import Arrivals, Crowd, LongWay, broken, population, serve  # noqa: E402
 from lab import Lab  # noqa: E402
@@ -178,4 +178,4 @@ class Clients(LabTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    side_by_side.main()

@@ -10,7 +10,7 @@
 
 As a program it runs one of SCENARIOS and prints what came of it, as a line of JSON:
 
-    rollout_lab.py [--clients N] [--flows N] [--alpha A] [--seed N] SCENARIO
+    rollout_lab.py [--clients N] [--flows N] [--alpha A] [--share P] [--seed N] SCENARIO
 """
 
 import argparse
@@ -189,8 +189,10 @@ def rollout_of(failure, alpha):
     return {"steps": steps(*before, pause(600), "50%"), "guard": guard}
 
 
-def run_failure(name, seed, clients=CLIENTS, flows=FLOWS, alpha=0.01):
+def run_failure(name, seed, clients=CLIENTS, flows=FLOWS, alpha=0.01, share=None):
+    """@share: at which it breaks, if it is not to be the scenario's own."""
     failure = FAILURES[name]
+    failure = failure._replace(share=share or failure.share)
     with RolloutLab(seed) as lab:
         rollout = rollout_of(failure, alpha)
         segments = [SEGMENT] if failure.only else []
@@ -291,7 +293,9 @@ HARMLESS = {"healthy": start_healthy, "flash-crowd": start_flash_crowd,
             "far-clients": start_far_clients, "unequal-traffic": start_unequal}
 
 
-def run_harmless(name, seed, clients=CLIENTS, flows=FLOWS, alpha=0.01):
+def run_harmless(name, seed, clients=CLIENTS, flows=FLOWS, alpha=0.01, share=None):
+    """@share has no meaning here: they have all shares."""
+    assert share is None
     with RolloutLab(seed) as lab:
         HARMLESS[name](lab, clients, flows, alpha)
         lab.wait_for_state(*ENDED, seconds=END_WAIT + STEP_WAIT)
@@ -314,11 +318,12 @@ def main():
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--flows", type=float, default=FLOWS)
     parser.add_argument("--alpha", type=float, default=0.01)
+    parser.add_argument("--share", help="at which a failure begins, say 5%%")
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     result = SCENARIOS[options.scenario](options.scenario, options.seed, options.clients, options.flows,
-                                         options.alpha)
+                                         options.alpha, options.share)
     print(json.dumps(result))
     return 0
 
