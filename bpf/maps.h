@@ -10,6 +10,7 @@
 
 #include "abi.h"
 #include "segments.h"
+#include "tracked.h"
 
 #define array_map(name_, value_, flags_)                                                           \
 	struct {                                                                                   \
@@ -77,6 +78,21 @@ array_map(groups, struct group_entry, BPF_F_MMAPABLE);
  */
 array_map(observed, struct observed_client, BPF_F_MMAPABLE);
 
+/* Key: view.track. Writers: user/track its first two lines; the program and the sweep the rest, by
+ * atomic additions. Lives as long as the service is followed. */
+array_map(tracked_services, struct tracked_service, BPF_F_MMAPABLE);
+
+/* Key: one of the places of a followed client. Writers, life: tracked.h. */
+array_map(tracked_clients, struct tracked_client, BPF_F_MMAPABLE);
+
+/* Key: one of the places of a followed flow, two sets of TRACK_WAYS. Writers, life: tracked.h. */
+array_map(tracked_flows, struct tracked_flow, BPF_F_MMAPABLE);
+
+/* Writers: the program and the sweep, by atomic additions; user space zeroes an element before a
+ * name is given it. Of followed clients alone. */
+array_map(track_events, struct track_event_counter, BPF_F_MMAPABLE);   /* key: as rule_counters */
+array_map(track_samples, struct track_sample_counter, BPF_F_MMAPABLE); /* service * LANES_MAX + lane */
+
 /* Key: copy * buckets + hash. Writer: publish, the copy that box.vips does not name. */
 array_map(vip_buckets, struct vip_bucket, BPF_F_MMAPABLE);
 
@@ -131,6 +147,9 @@ const volatile __u32 interface_slot = 0;  /* which interface counters are this p
 const volatile __u32 vip_bucket_bits = 1; /* log2 of the buckets of one copy */
 const volatile __u32 vip6_count = 1;	  /* of one copy */
 const volatile __u32 observed_count = 1;  /* records in `observed` */
+const volatile __u32 tracked_count = 1;	  /* records in `tracked_clients` */
+const volatile __u32 tracked_flow_sets = 1;	/* of TRACK_WAYS records in `tracked_flows` */
+const volatile __u32 ms_per_jiffy = 4 << 16;	/* of track_ms() */
 
 #define lookup(map, index)                                                                         \
 	({                                                                                         \

@@ -19,6 +19,7 @@
 #include "backend.h"
 #include "affinity.h"
 #include "observe.h"
+#include "track.h"
 #include "count.h"
 #include "steer.h"
 #include "explain.h"
@@ -63,6 +64,8 @@ static __always_inline enum reason decide(struct packet *p)
 	hold_affinity(p);
 	forget(p->notes, p->token);
 	forget(p->path, p->token);
+	if (!p->quiet)
+		track(p);
 	if (p->notes & FELL_BACK)
 		p->decision = REASON_COHORT_DOWN;
 	return p->backend ? GO_ON : without_backend(p);

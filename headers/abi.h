@@ -72,6 +72,8 @@ enum view_flag {
 #define VIEW_TABLE_SHIFT 14
 #define VIEW_HASH_SHIFT	 12 /* bits 12 and 13: enum split_hash */
 #define VIEW_HASH	 (3 << VIEW_HASH_SHIFT)
+#define VIEW_HASH_MODULO                                                                           \
+	(HASH_HAPROXY_CRC32 << VIEW_HASH_SHIFT) /* and HASH_NFT_JHASH: h < modulus */
 /* What makes a flow's place in hash space and rings. */
 #define VIEW_KEY_FLAGS                                                                             \
 	(VIEW_KEY_FLOW | VIEW_BALANCE_CLIENT | VIEW_MASK4 | VIEW_KEY_PAYLOAD | VIEW_HASH)
@@ -200,6 +202,7 @@ struct interval {
 
 enum rule_live { /* bit of canary 1 in each group; canary c: shifted by c - 1 */
 		 RULE_CURRENT = 1 << 0,
+		 RULE_TRACK_LOW = 1 << 3, /* not of a canary: track_from counts from the top down */
 		 RULE_ORIGIN = 1 << 4,
 		 RULE_DISPUTED = 1 << 8,
 		 RULE_KEPT = 1 << 12,
@@ -215,7 +218,8 @@ struct view_rule {
 	__u16 live;  /* enum rule_live: which intervals are not empty */
 	__u8 reason; /* REASON_RULE or REASON_DEFAULT */
 	__u8 cuts[CANARIES_MAX];
-	__u16 track_from; /* control's clients with h >> 16 from here on are followed; 0: none */
+	__u16 track_from; /* control's clients whose track_place() is this or more are followed; 0:
+			     none */
 	__u32 counters;	  /* index of its first rule counters; a lane per cohort follows */
 	__u32 segment;	  /* index of its segment's counter + 1; 0: the default rule */
 	struct interval current[CANARIES_MAX];

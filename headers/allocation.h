@@ -74,6 +74,23 @@ pure_inline int rule_disputes(const struct view_rule *rule, __u32 hash)
 	return interval_of(rule->disputed, rule->live / RULE_DISPUTED, hash) != 0;
 }
 
+/*
+ * Where in 2^-16 of the hash space, or in parts of a modulus, the slice of control is counted that
+ * is followed beside a canary: from the end that the canary does not grow from.
+ */
+pure_inline __u32 track_place(__u16 live, __u16 view_flags, __u32 hash)
+{
+	__u32 place = view_flags & VIEW_HASH_MODULO ? hash : hash >> 16;
+
+	return live & RULE_TRACK_LOW ? 0xffff - place : place;
+}
+
+/* Is a client of control followed? */
+pure_inline int is_in_slice(const struct view_rule *rule, __u16 view_flags, __u32 hash)
+{
+	return rule->track_from && track_place(rule->live, view_flags, hash) >= rule->track_from;
+}
+
 /* Did the last cut leave the client in @canary, 1 to CANARIES_MAX? */
 pure_inline int rule_keeps(const struct view_rule *rule, __u32 canary, __u32 hash)
 {
@@ -98,8 +115,7 @@ pure_inline int rule_cuts(const struct view_rule *rule, __u32 canary, __u32 hash
 	offset = hash - rule->kept[index].start;
 	if (rule->kept_from_end & 1 << index)
 		offset = rule->kept[index].last - offset;
-	return generation < before &&
-	       (before < rehashed || offset >= rule->kept_before[index]);
+	return generation < before && (before < rehashed || offset >= rule->kept_before[index]);
 }
 
 #endif

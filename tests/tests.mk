@@ -67,6 +67,12 @@ $(BUILD)/tests/reference/%: tests/reference/%.c $(LIB_OBJECTS)
 	$(call say,TEST,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $< $(LIB_OBJECTS) -o $@ $(LIBS)
 
+# This one asks the real program.
+$(BUILD)/tests/reference/track_replay: tests/reference/track_replay.c $(LAB_OBJECTS) $(LIB_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,TEST,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests/prog $< $(LAB_OBJECTS) $(LIB_OBJECTS) -o $@ $(LIBS) -lcmocka
+
 # What they preload into programs of others; so no sanitizers in it.
 E2E_LIBRARIES := $(patsubst tests/e2e/%.c,$(BUILD)/tests/e2e/%.so,$(filter-out %.bpf.c,$(wildcard tests/e2e/*.c)))
 

@@ -55,6 +55,8 @@ struct lab *lab_open(struct siphash_key secret, struct limits limits)
 		limits.segment_prefixes = 65536;
 	if (!limits.observed_clients)
 		limits.observed_clients = 4096;
+	if (!limits.tracked_clients)
+		limits.tracked_clients = 4096;
 	lab->limits = limits;
 	lab->clients.prefix4 = 32;
 	lab->clients.prefix6 = 64;

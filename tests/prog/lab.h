@@ -46,8 +46,11 @@ struct lab_service {
 	uint64_t lease_ms;
 	uint32_t slot;
 	uint64_t epoch;
-	uint64_t salt64; /* not 0: instead of the salt text's */
-	bool has_eras;	 /* changes are folded by .plan; else they take every flow at once */
+	bool tracked; /* its clients are followed, as element .track */
+	uint32_t track, control_factor;
+	uint8_t rollout_cohort; /* 0: there is no rollout */
+	uint64_t salt64;	/* not 0: instead of the salt text's */
+	bool has_eras;		/* changes are folded by .plan; else they take every flow at once */
 	struct transition_plan
 		plan; /* the clock and, once it has been published, cuts are filled in */
 	struct address *numbered; /* backends, by number: they keep it */

@@ -237,6 +237,9 @@ void lab_compile(struct lab_service *service, struct lab_image *out)
 		.latched = service->latched,
 		.is_lease_latch = service->is_lease_latch,
 		.lease_ms = service->lease_ms,
+		.tracked = service->tracked,
+		.track = service->track,
+		.control_factor = service->control_factor,
 	};
 	size_t i;
 

@@ -15,6 +15,7 @@
 #include "abi.h"
 #include "policy/policy.h"
 #include "segments.h"
+#include "tracked.h"
 #include "util/errors.h"
 
 #include <stdbool.h>
@@ -36,6 +37,11 @@
 	X(CLASSES, "classes", struct class_line)                                                   \
 	X(GROUPS, "groups", struct group_entry)                                                    \
 	X(OBSERVED, "observed", struct observed_client)                                            \
+	X(TRACKED_SERVICES, "tracked_services", struct tracked_service)                            \
+	X(TRACKED_CLIENTS, "tracked_clients", struct tracked_client)                               \
+	X(TRACKED_FLOWS, "tracked_flows", struct tracked_flow)                                     \
+	X(TRACK_EVENTS, "track_events", struct track_event_counter)                                \
+	X(TRACK_SAMPLES, "track_samples", struct track_sample_counter)                             \
 	X(VIP_BUCKETS, "vip_buckets", struct vip_bucket)                                           \
 	X(VIPS6, "vips6", struct vip6)                                                             \
 	X(SERVICE_NAMES, "service_names", struct service_name)                                     \

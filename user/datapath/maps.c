@@ -78,6 +78,12 @@ static uint32_t ring_slots(const struct limits *limits)
 	return of_many + of_few + (of_one > of_few ? of_one : of_few);
 }
 
+/* Two flows a client. */
+static uint32_t tracked_flow_sets(const struct limits *limits)
+{
+	return 2 * limits->tracked_clients / TRACK_WAYS + 1;
+}
+
 static uint32_t map_entries(enum map_id id, const struct limits *limits)
 {
 	uint32_t slots = limits->services + SPARE_SERVICE_SLOTS;
@@ -104,6 +110,14 @@ static uint32_t map_entries(enum map_id id, const struct limits *limits)
 		return SERVER_ID_SLOTS * limits->backends;
 	case MAP_OBSERVED:
 		return limits->observed_clients ? limits->observed_clients : 1;
+	case MAP_TRACKED_SERVICES:
+		return slots < TRACKED_SERVICES_MAX ? slots : TRACKED_SERVICES_MAX;
+	case MAP_TRACKED_CLIENTS:
+		return limits->tracked_clients ? limits->tracked_clients : 1;
+	case MAP_TRACKED_FLOWS:
+		return tracked_flow_sets(limits) * TRACK_WAYS;
+	case MAP_TRACK_SAMPLES:
+		return slots * LANES_MAX;
 	case MAP_VIP_BUCKETS:
 		return 2 * vip_table_buckets(limits->vips);
 	case MAP_VIPS6:
@@ -111,6 +125,7 @@ static uint32_t map_entries(enum map_id id, const struct limits *limits)
 	case MAP_INTERFACE_COUNTERS:
 		return INTERFACES_MAX;
 	case MAP_RULE_COUNTERS:
+	case MAP_TRACK_EVENTS:
 		return slots * (RULES_MAX + 1) * LANES_MAX;
 	case MAP_BACKEND_COUNTERS:
 		return 2 * limits->backends;

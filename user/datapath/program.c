@@ -3,7 +3,7 @@
  * Loading the program. Each interface has an instance of its own, all on the same maps: what
  * differs between instances are constants that the verifier folds (bpf/maps.h).
  */
-#include "datapath/datapath.h"
+#include "datapath/publish.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -73,6 +73,10 @@ int program_load(struct datapath *datapath, struct siphash_key secret, uint32_t 
 		__builtin_ctz(datapath->maps[MAP_VIP_BUCKETS].entries / 2);
 	program->skeleton->rodata->vip6_count = datapath->maps[MAP_VIPS6].entries / 2;
 	program->skeleton->rodata->observed_count = datapath->maps[MAP_OBSERVED].entries;
+	program->skeleton->rodata->tracked_count = datapath->maps[MAP_TRACKED_CLIENTS].entries;
+	program->skeleton->rodata->tracked_flow_sets =
+		datapath->maps[MAP_TRACKED_FLOWS].entries / TRACK_WAYS;
+	program->skeleton->rodata->ms_per_jiffy = track_ms_per_jiffy();
 	program->program = explaining ? program->skeleton->progs.xdp_canary_explain
 				      : program->skeleton->progs.xdp_canary;
 	bpf_program__set_autoload(program->skeleton->progs.xdp_canary, !explaining);

@@ -94,6 +94,13 @@ uint32_t jiffies_hz(void)
 	return 1000000000 / tick.tv_nsec;
 }
 
+uint32_t track_ms_per_jiffy(void)
+{
+	uint32_t hz = jiffies_hz();
+
+	return ((1000u << 16) + hz / 2) / hz;
+}
+
 /* ---- staging ---- */
 
 int publication_begin(struct datapath *datapath, struct publication **out, struct errors *errors)
@@ -132,6 +139,26 @@ void publication_end(struct publication *publication)
 	free(publication->stores);
 	free(publication->removals);
 	free(publication);
+}
+
+/*
+ * Where what a followed service's clients do is counted by name. Before a view is shown: numbers
+ * stay with names, and rules and cohorts are not changed while a rollout runs.
+ */
+static void name_tracked(struct datapath *datapath, uint32_t slot, const struct view_image *image)
+{
+	const struct view *view = &image->view;
+	struct tracked_service *service;
+	size_t rule;
+
+	if (!(view->rollout & ROLLOUT_TRACKED))
+		return;
+	service = map_part(datapath, MAP_TRACKED_SERVICES, struct tracked_service, view->track, 1);
+	service->service = slot;
+	service->lanes[TRACK_CONTROL] = view->lanes[0];
+	service->lanes[TRACK_CANARY] = view->lanes[view->rollout & ROLLOUT_COHORT];
+	for (rule = 0; rule < image->rules_count; rule++)
+		service->counters[rule] = image->rules[rule].counters;
 }
 
 /* Not: an era goes on whose ends are counted from an earlier change. */
@@ -183,6 +210,7 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 	image->view.epoch = epoch;
 	image->view.content = image->content;
 	*map_part(datapath, MAP_VIEWS, struct view, index, 1) = image->view;
+	name_tracked(datapath, slot, image);
 	strncpy(service_names(datapath)[slot].text, name, NAME_SIZE - 1);
 	return 0;
 }

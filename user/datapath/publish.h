@@ -63,6 +63,8 @@ struct shown_view datapath_shown(const struct datapath *datapath, uint32_t slot)
 /* Now, in jiffies, and jiffies a second. */
 int datapath_jiffies(const struct datapath *datapath, uint64_t *jiffies, struct errors *errors);
 uint32_t jiffies_hz(void);
+/* As track_ms() takes it. */
+uint32_t track_ms_per_jiffy(void);
 /* Backend line @number of a view. */
 struct backend_line *datapath_backend(const struct datapath *datapath, const struct view *view,
 				      uint32_t number);

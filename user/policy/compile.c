@@ -10,6 +10,7 @@
 #include "allocation.h"
 #include "policy/ring.h"
 #include "policy/split.h"
+#include "track/track.h"
 #include "util/siphash.h"
 
 #include <arpa/inet.h>
@@ -403,6 +404,25 @@ static void compile_content(const struct compile_input *input, struct view_image
 	out->content = siphash13(digest_key, parts, sizeof(parts));
 }
 
+/* Who is followed decides nothing: it is in the image, not in the digest. */
+static void compile_tracking(const struct compile_input *input, struct view_image *out)
+{
+	size_t i;
+
+	if (!input->tracked || !input->rollout_cohort)
+		return;
+	out->view.rollout |= ROLLOUT_TRACKED | input->rollout_cohort;
+	out->view.track = input->track;
+	for (i = 0; i < out->rules_count; i++) {
+		struct view_rule *rule = &out->rules[i];
+
+		track_slice(input->service, input->share_ppm[i], input->control_factor,
+			    &rule->track_from);
+		if (rule->track_from && track_slice_is_low(input->service))
+			rule->live |= RULE_TRACK_LOW;
+	}
+}
+
 int compile_view(const struct compile_input *input, struct view_image *out)
 {
 	size_t i, ranges;
@@ -431,6 +451,7 @@ int compile_view(const struct compile_input *input, struct view_image *out)
 	error = compile_backends(input, out);
 	if (error)
 		goto out;
+	compile_tracking(input, out);
 	compile_content(input, out);
 	add_health(input, out);
 	return 0;

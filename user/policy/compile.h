@@ -31,6 +31,12 @@ struct compile_input {
 	uint8_t latched;	/* bit c: canary c is latched at control ... */
 	bool is_lease_latch;	/* ... by the end of its lease, else by a rollback */
 	uint64_t lease_ms;	/* of rollout_cohort, 0: it has none */
+	/* Whose clients are followed: those of rollout_cohort, and control_factor times of
+	 * control's.
+	 */
+	bool tracked;
+	uint32_t track; /* the service's element of map `tracked_services` */
+	uint32_t control_factor;
 };
 
 /*

@@ -8,6 +8,7 @@
 #define XDP_CANARY_POLICY_H
 
 #include "abi.h"
+#include "tracked.h"
 #include "util/address.h"
 #include "util/errors.h"
 
@@ -128,22 +129,6 @@ struct step {
 	char *approve_message;
 };
 
-/* What the kernel can tell of a client's flows (SIGNALS; docs/architecture.md, "Tracking"). */
-enum kernel_metric {
-	METRIC_CONNECT_FAILURE,
-	METRIC_SYN_REPEATED,
-	METRIC_UNANSWERED,
-	METRIC_QUIT,
-	METRIC_SILENT,
-	METRIC_RETRANSMISSION,
-	METRIC_ESTABLISH_TIME,
-	METRIC_RESPOND_TIME,
-	METRIC_LAST_BYTE_TIME,
-	METRIC_CLIENT_RESET,  /* informational */
-	METRIC_RESPONSE_SIZE, /* informational */
-	KERNEL_METRICS,
-	METRIC_NOT_KERNEL = KERNEL_METRICS
-};
 /* "connect_failure", ... */
 const char *kernel_metric_name(enum kernel_metric metric);
 /* KERNEL_METRICS: none of that name. */
