@@ -48,7 +48,6 @@ struct lab_service {
 	uint64_t epoch;
 	bool tracked; /* its clients are followed, as element .track */
 	uint32_t track, control_factor;
-	uint8_t rollout_cohort; /* 0: there is no rollout */
 	uint64_t salt64;	/* not 0: instead of the salt text's */
 	bool has_eras;		/* changes are folded by .plan; else they take every flow at once */
 	struct transition_plan
