@@ -27,17 +27,13 @@
 static const struct bad steps_that_go_down_without_saying_so_are_refused[] = {
 	{GOOD "  rollout:\n    steps:\n    - weight: 10%\n    - weight: 5%\n",
 	 {{12, 15, "services/api/rollout/steps[1]/weight",
-	   "the share of rule default falls from 10% (the share of step 1) to 5%"}}},
+	   "the share of rule default falls from 10% (step 1) to 5%"}}},
 	{GOOD "  rollout:\n    steps:\n    - weight: 10%\n    - pause: {}\n"
 	      "    - { weight: 5%, lower: true }\n    - { weight: 1%, lower: false }\n",
-	 {{14, 17, "services/api/rollout/steps[3]/weight", "from 5% (the share of step 3) to 1%"}}},
+	 {{14, 17, "services/api/rollout/steps[3]/weight", "from 5% (step 3) to 1%"}}},
 	/* `segment: default` is the default rule, and a segment alone is 100%. */
 	{GOOD "  rollout:\n    steps:\n    - segment: default\n    - weight: 99%\n",
-	 {{12, 15, "services/api/rollout/steps[1]/weight", "from 100% (the share of step 1)"}}},
-	{GOOD "  rules: [ { default: true, allocate: { canary: 20% } } ]\n"
-	      "  rollout:\n    steps:\n    - weight: 10%\n",
-	 {{12, 15, "services/api/rollout/steps[0]/weight",
-	   "falls from 20% (its base share) to 10%"}}},
+	 {{12, 15, "services/api/rollout/steps[1]/weight", "from 100% (step 1)"}}},
 };
 
 static void shares_of_different_rules_go_their_own_ways(void **state)
@@ -292,6 +288,12 @@ static void a_rule_without_control_or_limit_is_warned_of_as_unarmed(void **state
 static void what_is_likely_a_mistake_is_warned_of(void **state)
 {
 	(void)state;
+	assert_warning(GOOD "  rules: [ { default: true, allocate: { canary: 20% } } ]\n"
+			    "  rollout: { steps: [ { weight: 10% }, { weight: 15% } ] }\n",
+		       10, 33, "services/api/rollout/steps[0]",
+		       "falls from 20%, its base share, to 10%");
+	assert_no_warning(GOOD "  rules: [ { default: true, allocate: { canary: 20% } } ]\n"
+			       "  rollout: { steps: [ { weight: 10%, lower: true } ] }\n");
 	assert_warning(SERVICE BACKENDS("{ address: 10.0.1.11 }", "") "  rollout:\n" ONE_STEP, 10,
 		       5, "services/api/rollout", "the rollout cannot start");
 	assert_warning(GOOD "  rollout: { steps: [ { analysis: {} }, { weight: 1% } ] }\n", 9, 35,

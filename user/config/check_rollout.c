@@ -204,24 +204,32 @@ static void check_step_share(struct check *check, const struct walk *walk, const
 		check_split_share(check, walk->service, step->weight_ppm, place, path, "weight");
 }
 
+/*
+ * A share below that of a step before is refused; below the base share, which may be what the last
+ * rollout came to, it is only likely a mistake.
+ */
 static void check_direction(struct check *check, const struct walk *walk, const struct step *step,
 			    size_t rule, const struct path *path)
 {
-	char before[TEXT_VALUE_SIZE], after[TEXT_VALUE_SIZE], from[64] = "its base share";
+	static const char hint[] = "add `lower: true` to the step if that is meant";
+	const struct place *place = weight_place(check, step);
+	const char *name = walk->service->rules[rule].name;
 	const struct step *set_by = walk->set_by[rule];
+	char before[TEXT_VALUE_SIZE], after[TEXT_VALUE_SIZE], object[PATH_SIZE];
 
-	if (step->lower || step->weight_ppm >= walk->share[rule] ||
+	if (step->lower || step->weight_ppm >= walk->share[rule] || !place ||
 	    !check_is_good(check, step, "lower"))
 		return;
+	text_format_percent(walk->share[rule], before);
+	text_format_percent(step->weight_ppm, after);
 	if (set_by)
-		snprintf(from, sizeof(from), "the share of step %zu",
-			 (size_t)(set_by - walk->service->rollout.steps) + 1);
-	check_report(check, weight_place(check, step), path, "weight",
-		     "add `lower: true` to the step if that is meant",
-		     "the share of rule %s falls from %s (%s) to %s",
-		     walk->service->rules[rule].name,
-		     text_format_percent(walk->share[rule], before), from,
-		     text_format_percent(step->weight_ppm, after));
+		check_report(check, place, path, "weight", hint,
+			     "the share of rule %s falls from %s (step %zu) to %s", name, before,
+			     (size_t)(set_by - walk->service->rollout.steps) + 1, after);
+	else
+		errors_warn(check->errors, &place->where, path_format(path, object), hint,
+			    "the share of rule %s falls from %s, its base share, to %s", name,
+			    before, after);
 }
 
 static bool has_max_rate(const struct rollout *rollout)
