@@ -153,7 +153,8 @@ static bool share_is_kept(const struct plan *plan, const struct plan_service *se
 {
 	int cohort_before, cohort_after, rule_before, rule_after;
 
-	if (plan->options.reset_shares || is_new_release(service) || !service->before)
+	if (plan->options.reset_shares || is_new_release(service) || !service->before ||
+	    service->restart)
 		return false;
 	cohort_before = canary_of(service->before, live, &rule_before);
 	cohort_after = canary_of(service->after, live, &rule_after);
@@ -283,6 +284,8 @@ int plan_make(const struct control *control, const struct policy *after,
 	error = add_services(plan);
 	if (!error)
 		error = add_differences(plan);
+	if (!error)
+		error = plan_rollouts(plan);
 	if (!error)
 		error = decide_shares(plan);
 	if (!error)

@@ -2,7 +2,7 @@
 /*
  * What an apply would do, decided before anything is done: so that --dry-run, --check and the real
  * one cannot differ, and a refusal leaves everything as it was. Pure but for asking which
- * interfaces there are.
+ * interfaces there are, and which rollouts are under way.
  */
 #ifndef XDP_CANARY_PLAN_H
 #define XDP_CANARY_PLAN_H
@@ -12,7 +12,7 @@
 #include <jansson.h>
 
 struct plan_options {
-	bool prune, reset_shares, reshuffle;
+	bool prune, reset_shares, reshuffle, restart_rollout;
 };
 
 enum plan_action { PLAN_UNCHANGED, PLAN_CHANGED, PLAN_ADDED, PLAN_REMOVED };
@@ -24,6 +24,8 @@ struct plan_service {
 	json_t *audit_before, *audit_after; /* what changed, by path */
 	json_t *kept_live;		    /* [{"rule","cohort","base_ppm","live_ppm"}] */
 	bool lift_latch;
+	uint64_t rollout; /* that is under way; 0: none */
+	bool restart;	  /* it is aborted, and begun anew with what the files say */
 };
 
 struct plan {
@@ -46,6 +48,12 @@ int plan_make(const struct control *control, const struct policy *after,
 void plan_release(struct plan *plan);
 struct plan_service *plan_service(const struct plan *plan, const char *name);
 const char *plan_action_name(enum plan_action action);
+
+/* ---- plan_rollout.c ---- */
+
+/* Which rollouts are under way, and what of the files they refuse. A negative errno only where that
+ * cannot be known. */
+int plan_rollouts(struct plan *plan);
 
 /* ---- plan_check.c ---- */
 

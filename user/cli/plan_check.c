@@ -216,6 +216,7 @@ static void check_limits(const struct plan *plan)
 	check_limit(plan, "segment_clients", before->segment_clients, after->segment_clients);
 	check_limit(plan, "segment_prefixes", before->segment_prefixes, after->segment_prefixes);
 	check_limit(plan, "observed_clients", before->observed_clients, after->observed_clients);
+	check_limit(plan, "tracked_clients", before->tracked_clients, after->tracked_clients);
 }
 
 int plan_check(struct plan *plan)

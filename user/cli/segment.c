@@ -360,6 +360,7 @@ int command_segment_materialise(struct cli *cli)
 	struct freeze_request request = {
 		.which = cli_flag(cli, "--all") ? FREEZE_ALL : FREEZE_NAMED,
 		.name = cli->words_count ? cli->words[0] : NULL,
+		.force = cli_flag(cli, "--force"),
 	};
 	struct freeze_report report = {0};
 	struct control *control = NULL;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "control/segments.h"
 
+#include "control/rollouts.h"
 #include "segment/definition.h"
 #include "segment/overlap.h"
 #include "util/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,6 +167,33 @@ static int compute_segment(struct freeze *freeze, const struct segment *segment,
 	return error;
 }
 
+/*
+ * Whether a rollout keeps what is asked for from being done: 1: it is left as it is until then; a
+ * negative errno: refused, for somebody asked by name. What apply wants has been looked at by
+ * plan_rollout.c.
+ */
+static int is_held(const struct freeze *freeze, const char *name, bool is_grouping)
+{
+	const struct freeze_request *request = freeze->request;
+	struct rollout_hold hold;
+	char object[512];
+	int error;
+
+	if (request->force || request->which == FREEZE_CHANGED)
+		return 0;
+	error = is_grouping ? control_grouping_hold(freeze->control, freeze->policy, name, &hold)
+			    : control_segment_hold(freeze->control, freeze->policy, name, &hold);
+	if (error || !hold.service)
+		return error;
+	if (request->which == FREEZE_DUE)
+		return 1;
+	snprintf(object, sizeof(object), is_grouping ? "groupings/%s" : "segments/%s", name);
+	return errors_add_code(freeze->control->errors, EBUSY, object,
+			       "wait for its end, or say --force",
+			       "is in use by rollout %" PRIu64 " of service %s, which is under way",
+			       hold.id, hold.service->name);
+}
+
 static int freeze_segment(struct freeze *freeze, const struct segment *segment)
 {
 	struct control *control = freeze->control;
@@ -175,6 +204,7 @@ static int freeze_segment(struct freeze *freeze, const struct segment *segment)
 						      control->errors)
 				   : -ENOENT;
 	bool is_new = error == -ENOENT;
+	int held = 1; /* or not wanted */
 
 	if (!result)
 		error = out_of_memory(freeze);
@@ -186,7 +216,11 @@ static int freeze_segment(struct freeze *freeze, const struct segment *segment)
 		goto out;
 	result->version = result->version_before = head.version;
 	result->count = result->count_before = head.count;
-	if (is_wanted(freeze, segment, is_new ? NULL : &head, definition)) {
+	if (is_wanted(freeze, segment, is_new ? NULL : &head, definition))
+		held = is_held(freeze, segment->name, false);
+	if (held < 0)
+		error = held;
+	if (!held) {
 		result->action = is_new ? FREEZE_ADDED : FREEZE_COMPUTED;
 		if (!freeze->request->dry_run)
 			error = compute_segment(freeze, segment, result);
@@ -307,6 +341,10 @@ static int freeze_grouping(struct freeze *freeze, const char *column)
 	error = 0;
 	result->version = result->version_before = before.version;
 	result->count = result->count_before = before.count;
+	if (before.version && request->which == FREEZE_ALL)
+		error = is_held(freeze, column, true);
+	if (error)
+		goto out;
 	if (!before.version || request->which == FREEZE_ALL || request->has_other_form) {
 		result->action = before.version ? FREEZE_COMPUTED : FREEZE_ADDED;
 		if (!request->dry_run)
@@ -404,26 +442,44 @@ struct segment_world control_world(const struct control *control, const struct p
 	return world;
 }
 
+int membership_due(struct control *control, const struct segment *segment, uint64_t *due_ns)
+{
+	struct membership head;
+	int error;
+
+	*due_ns = UINT64_MAX;
+	if (!segment->refresh_ms)
+		return 0;
+	error = store_membership(control->store, segment->name, false, &head, control->errors);
+	if (!error) {
+		*due_ns = head.time_ns + segment->refresh_ms * MS;
+		membership_release(&head);
+	} else if (error == -ENOENT) {
+		*due_ns = 0;
+		error = 0;
+	}
+	return error;
+}
+
 int control_refresh_due(struct control *control, const struct segment *segment, uint64_t *due_ns)
 {
 	const struct policy *policy = control->policy;
+	uint64_t now = time_now_ns();
 	int error = 0;
 
 	*due_ns = UINT64_MAX;
 	for (size_t i = 0; i < policy->segments_count && !error; i++) {
 		const struct segment *one = &policy->segments[i];
-		struct membership head;
-		uint64_t due = 0;
+		struct rollout_hold hold = {0};
+		uint64_t due;
 
-		if (!one->refresh_ms || (segment && segment != one))
+		if (segment && segment != one)
 			continue;
-		error = store_membership(control->store, one->name, false, &head, control->errors);
-		if (!error) {
-			due = head.time_ns + one->refresh_ms * MS;
-			membership_release(&head);
-		} else if (error == -ENOENT) {
-			error = 0;
-		}
+		error = membership_due(control, one, &due);
+		if (!error && due <= now)
+			error = control_segment_hold(control, policy, one->name, &hold);
+		if (hold.service)
+			due = now + REFRESH_HELD_NS;
 		if (due < *due_ns)
 			*due_ns = due;
 	}

@@ -2,8 +2,9 @@
 /*
  * Freezing who is in a segment. A membership is computed when its segment is new, when its
  * definition changes, when it is asked for (`segment materialise`) and when its `refresh` has
- * passed: never because a share changed. Each time it is computed is a new version; services have a
- * new epoch only where other clients are in it. Groupings (`group_by`) are computed when a service
+ * passed: never because a share changed, and not while a rollout of a service that uses it is under
+ * way. Each time it is computed is a new version; services have a new epoch only where other
+ * clients are in it. Groupings (`group_by`) are computed when a service
  * first groups by the column, and with `segment materialise --all`.
  */
 #ifndef XDP_CANARY_CONTROL_SEGMENTS_H
@@ -27,6 +28,7 @@ struct freeze_request {
 	const char *name;     /* of FREEZE_NAMED */
 	bool has_other_form;  /* clients of the box get another form: groupings are anew too */
 	bool has_other_limit; /* look at the limits also where nothing is computed */
+	bool force;	      /* also what a rollout that is under way holds */
 	bool dry_run;	      /* only decide */
 };
 
@@ -62,8 +64,14 @@ const char *freeze_action_name(enum freeze_action action);
 int freeze_audit(struct control *control, const struct freeze_report *report);
 
 /*
- * When a segment is to be computed next, in ns since 1970: now or earlier where its `refresh` has
- * passed, or it has no membership; UINT64_MAX: never. Without @segment the earliest of all.
+ * When the refresh of a segment is due, in ns since 1970: 0 where it has no membership yet;
+ * UINT64_MAX: never.
+ */
+int membership_due(struct control *control, const struct segment *segment, uint64_t *due_ns);
+/*
+ * When a segment is to be computed next: now or earlier where its refresh is due; what a rollout
+ * holds is only looked at again (control/rollouts.h). UINT64_MAX: never. Without @segment the
+ * earliest of all.
  */
 int control_refresh_due(struct control *control, const struct segment *segment, uint64_t *due_ns);
 
