@@ -4,9 +4,8 @@
  * anything is changed (plan.c), stored and published as one commit. What was removed loses its live
  * data only after no packet can reach it, for its places are then given to others.
  */
+#include "cli/apply.h"
 #include "cli/attachments.h"
-#include "cli/cli.h"
-#include "cli/plan.h"
 #include "cli/segments.h"
 #include "config/config.h"
 #include "util/text.h"
@@ -22,13 +21,13 @@ struct apply {
 	struct cli *cli;
 	struct control *control;
 	struct policy *policy; /* of the files; NULL once it is the control's */
+	const struct apply_request *request;
 	struct plan plan;
 	struct freeze_request freeze; /* of memberships */
 	struct freeze_report frozen;
 	struct attachments attachments;
 	char (*removed)[16]; /* interfaces */
 	size_t removed_count;
-	bool dry_run, check;
 };
 
 /* ---- storing ---- */
@@ -274,7 +273,7 @@ static json_t *services_to_json(const struct apply *apply)
 
 	for (size_t i = 0; i < apply->plan.services_count; i++) {
 		const struct plan_service *service = &apply->plan.services[i];
-		bool is_known = !apply->dry_run && service->action != PLAN_REMOVED;
+		bool is_known = !apply->request->dry_run && service->action != PLAN_REMOVED;
 
 		json_array_append_new(
 			list, json_pack("{s:s, s:s, s:o, s:O}", "service", service->name, "action",
@@ -314,7 +313,7 @@ static void say_kept(struct cli *cli, const struct plan_service *service)
 static void say_all(struct apply *apply)
 {
 	struct cli *cli = apply->cli;
-	const char *would = apply->dry_run ? "would be " : "";
+	const char *would = apply->request->dry_run ? "would be " : "";
 
 	for (size_t i = 0; i < apply->plan.services_count; i++) {
 		const struct plan_service *service = &apply->plan.services[i];
@@ -324,62 +323,35 @@ static void say_all(struct apply *apply)
 				plan_action_name(service->action));
 		say_kept(cli, service);
 	}
-	freeze_say(cli, &apply->frozen, apply->dry_run);
+	freeze_say(cli, &apply->frozen, apply->request->dry_run);
 	if (!apply->plan.changed)
 		cli_say(cli, "no change, revision %" PRIu64, apply->control->revision.number);
-	else if (!apply->dry_run)
+	else if (!apply->request->dry_run)
 		cli_say(cli, "revision %" PRIu64, apply->control->revision.number);
 }
 
 static void print_result(struct apply *apply)
 {
 	struct cli *cli = apply->cli;
+	json_t *document, *rest;
 
 	if (!cli->json) {
 		say_all(apply);
 		return;
 	}
-	cli_print_json(cli, json_pack("{s:s, s:b, s:o, s:b, s:o, s:o, s:o, s:o}", "cmd", "apply",
-				      "changed", apply->plan.changed, "revision",
-				      revision_to_json(apply->control), "dry_run", apply->dry_run,
-				      "services", services_to_json(apply), "segments",
-				      freeze_to_json(&apply->frozen, false), "groupings",
-				      freeze_to_json(&apply->frozen, true), "warnings",
-				      errors_warnings_to_json(cli->errors)));
+	document = json_copy(apply->request->head);
+	rest = json_pack("{s:b, s:o, s:b, s:o, s:o, s:o, s:o}", "changed", apply->plan.changed,
+			 "revision", revision_to_json(apply->control), "dry_run",
+			 apply->request->dry_run, "services", services_to_json(apply), "segments",
+			 freeze_to_json(&apply->frozen, false), "groupings",
+			 freeze_to_json(&apply->frozen, true), "warnings",
+			 errors_warnings_to_json(cli->errors));
+	json_object_update(document, rest);
+	json_decref(rest);
+	cli_print_json(cli, document);
 }
 
-/* ---- the command ---- */
-
-static int load_files(struct apply *apply)
-{
-	size_t count;
-	const char **paths = cli_flag_all(apply->cli, "-f", &count);
-
-	if (!count) {
-		free(paths);
-		return cli_usage(apply->cli, "-f", "say `-f PATH`", "no file is named");
-	}
-	apply->policy = config_load(paths, count, apply->cli->errors);
-	free(paths);
-	return apply->policy ? 0 : -EINVAL;
-}
-
-static int check_revision(const struct apply *apply)
-{
-	const char *text = cli_flag(apply->cli, "--if-revision");
-	uint64_t wanted, is = apply->control->revision.number;
-
-	if (!text)
-		return 0;
-	if (text_integer(text, 0, INT64_MAX, &wanted))
-		return cli_usage(apply->cli, "--if-revision", "say for example 7",
-				 "`%s` is no number of a revision", text);
-	if (wanted == is)
-		return 0;
-	return errors_add(apply->cli->errors, NULL, "--if-revision",
-			  "look at `history` and `diff`, then apply again",
-			  "the revision is %" PRIu64 ", not %" PRIu64, is, wanted);
-}
+/* ---- the whole ---- */
 
 static void plan_freeze(struct apply *apply)
 {
@@ -394,55 +366,105 @@ static void plan_freeze(struct apply *apply)
 		.has_other_limit =
 			after->limits.segment_clients != before->limits.segment_clients ||
 			after->limits.segment_prefixes != before->limits.segment_prefixes,
-		.dry_run = apply->dry_run,
+		.dry_run = apply->request->dry_run,
 	};
 }
 
 static int plan_and_do(struct apply *apply)
 {
+	const struct apply_request *request = apply->request;
 	struct cli *cli = apply->cli;
-	const struct plan_options options = {
-		.prune = cli_flag(cli, "--prune"),
-		.reset_shares = cli_flag(cli, "--reset-shares"),
-		.reshuffle = cli_flag(cli, "--reshuffle"),
-	};
-	int error = check_revision(apply);
+	int error = plan_make(apply->control, apply->policy, request->options, cli->errors,
+			      &apply->plan);
 
 	if (!error)
-		error = plan_make(apply->control, apply->policy, options, cli->errors,
-				  &apply->plan);
-	if (!error)
 		plan_freeze(apply);
-	if (!error && apply->dry_run)
+	if (!error && request->dry_run)
 		error = control_freeze(apply->control, &apply->freeze, &apply->frozen);
 	else if (!error)
 		error = make_it_so(apply);
 	if (!error)
 		print_result(apply);
-	if (!error && apply->check && apply->plan.changed)
+	if (!error && request->check && apply->plan.changed)
 		cli->status = EXIT_DIFFERENT;
 	return error;
 }
 
-int command_apply(struct cli *cli)
+int apply_policy(struct cli *cli, struct control *control, struct policy *policy,
+		 const struct apply_request *request)
 {
-	struct apply apply = {
-		.cli = cli,
-		.check = cli_flag(cli, "--check"),
-		.dry_run = cli_flag(cli, "--dry-run") || cli_flag(cli, "--check"),
-	};
-	int error = load_files(&apply);
+	struct apply apply = {.cli = cli, .control = control, .policy = policy, .request = request};
+	int error = plan_and_do(&apply);
 
-	if (!error)
-		error = apply.dry_run ? cli_open(cli, &apply.control)
-				      : cli_open_write(cli, &apply.control);
-	if (!error)
-		error = plan_and_do(&apply);
 	freeze_report_release(&apply.frozen);
 	plan_release(&apply.plan);
 	policy_free(apply.policy);
 	attachments_release(&apply.attachments);
 	free(apply.removed);
-	control_close(apply.control);
+	return error;
+}
+
+/* ---- the command ---- */
+
+static struct policy *load_files(struct cli *cli)
+{
+	struct policy *policy;
+	const char **paths;
+	size_t count;
+
+	paths = cli_flag_all(cli, "-f", &count);
+	if (!count) {
+		free(paths);
+		cli_usage(cli, "-f", "say `-f PATH`", "no file is named");
+		return NULL;
+	}
+	policy = config_load(paths, count, cli->errors);
+	free(paths);
+	return policy;
+}
+
+static int check_revision(struct cli *cli, const struct control *control)
+{
+	const char *text = cli_flag(cli, "--if-revision");
+	uint64_t wanted, is = control->revision.number;
+
+	if (!text)
+		return 0;
+	if (text_integer(text, 0, INT64_MAX, &wanted))
+		return cli_usage(cli, "--if-revision", "say for example 7",
+				 "`%s` is no number of a revision", text);
+	if (wanted == is)
+		return 0;
+	return errors_add(cli->errors, NULL, "--if-revision",
+			  "look at `history` and `diff`, then apply again",
+			  "the revision is %" PRIu64 ", not %" PRIu64, is, wanted);
+}
+
+int command_apply(struct cli *cli)
+{
+	struct apply_request request = {
+		.options = {.prune = cli_flag(cli, "--prune"),
+			    .reset_shares = cli_flag(cli, "--reset-shares"),
+			    .reshuffle = cli_flag(cli, "--reshuffle"),
+			    .restart_rollout = cli_flag(cli, "--restart-rollout")},
+		.check = cli_flag(cli, "--check"),
+		.dry_run = cli_flag(cli, "--dry-run") || cli_flag(cli, "--check"),
+	};
+	struct policy *policy = load_files(cli);
+	struct control *control = NULL;
+	int error = policy ? 0 : -EINVAL;
+
+	if (!error)
+		error = request.dry_run ? cli_open(cli, &control) : cli_open_write(cli, &control);
+	if (!error)
+		error = check_revision(cli, control);
+	if (error) {
+		policy_free(policy);
+	} else {
+		request.head = json_pack("{s:s}", "cmd", "apply");
+		error = apply_policy(cli, control, policy, &request);
+		json_decref(request.head);
+	}
+	control_close(control);
 	return error;
 }

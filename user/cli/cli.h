@@ -156,6 +156,7 @@ COMMAND(command_features_export);
 COMMAND(command_features_show);
 COMMAND(command_rollout_set);
 COMMAND(command_rollout_reset);
+COMMAND(command_rollout_undo);
 COMMAND(command_guard_replay);
 COMMAND(command_stats);
 COMMAND(command_explain);

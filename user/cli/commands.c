@@ -56,6 +56,11 @@ static const struct flag set_flags[] = {
 	{.name = "--override", .later = LATER},
 	END,
 };
+static const struct flag undo_flags[] = {
+	{.name = "--to", .value = "REVISION"},
+	{.name = "--reshuffle"},
+	END,
+};
 static const struct flag stats_flags[] = {
 	{.name = "--backends"},
 	{.name = "--reasons"},
@@ -148,7 +153,8 @@ const struct command commands[] = {
 	{"rollout", "promote", "S", 1, 1, no_flags, "", NULL},
 	{"rollout", "abort", "S", 1, 1, no_flags, "", NULL},
 	{"rollout", "retry", "S", 1, 1, no_flags, "", NULL},
-	{"rollout", "undo", "S", 1, 1, no_flags, "", NULL},
+	{"rollout", "undo", "S", 1, 1, undo_flags,
+	 "the section of a service as an earlier revision had it", command_rollout_undo},
 	{"rollout", "status", "[S]", 0, 1, no_flags, "", NULL},
 	{"rollout", "history", "S", 1, 1, no_flags, "", NULL},
 	{"rollout", "export", "S", 1, 1, no_flags, "", NULL},

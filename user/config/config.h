@@ -26,6 +26,7 @@ struct policy *config_parse(const char *text, size_t length, const char *name,
 json_t *config_to_json(const struct policy *policy);
 /* As YAML that config_parse() takes back unchanged; malloc()ed. */
 char *config_to_yaml(const struct policy *policy);
+char *config_tree_to_yaml(json_t *tree); /* of such a tree */
 
 /*
  * The differences, one object each:
@@ -36,7 +37,8 @@ char *config_to_yaml(const struct policy *policy);
  * changed. Where the order of a list is not the same, its path gives the names of both. No
  * differences exactly where the canonical trees are equal. A new JSON array.
  *
- * config_to_json(), config_to_yaml() and config_diff() return NULL only where there is no memory.
+ * config_to_json(), config_to_yaml(), config_tree_to_yaml() and config_diff() return NULL only
+ * where there is no memory.
  */
 json_t *config_diff(const struct policy *before, const struct policy *after);
 

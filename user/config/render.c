@@ -275,16 +275,15 @@ static bool emit_document(yaml_emitter_t *emitter, json_t *tree)
 	       emit(emitter, &event, yaml_stream_end_event_initialize(&event));
 }
 
-char *config_to_yaml(const struct policy *policy)
+char *config_tree_to_yaml(json_t *tree)
 {
-	json_t *tree = config_to_json(policy);
 	yaml_emitter_t emitter;
 	char *text = NULL;
 	size_t size;
 	FILE *stream = open_memstream(&text, &size);
 	bool done = false;
 
-	if (tree && stream && yaml_emitter_initialize(&emitter)) {
+	if (stream && yaml_emitter_initialize(&emitter)) {
 		yaml_emitter_set_output_file(&emitter, stream);
 		yaml_emitter_set_unicode(&emitter, 1);
 		yaml_emitter_set_width(&emitter, -1);
@@ -293,9 +292,17 @@ char *config_to_yaml(const struct policy *policy)
 	}
 	if (stream && fclose(stream))
 		done = false;
-	json_decref(tree);
 	if (done)
 		return text;
 	free(text);
 	return NULL;
+}
+
+char *config_to_yaml(const struct policy *policy)
+{
+	json_t *tree = config_to_json(policy);
+	char *text = tree ? config_tree_to_yaml(tree) : NULL;
+
+	json_decref(tree);
+	return text;
 }
