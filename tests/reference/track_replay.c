@@ -174,8 +174,8 @@ static void print_events(void)
 
 static void begin(long settle)
 {
-	track_begin_window(lab->datapath, TRACK, settle < 0 ? TRACK_KEEP_FLOWS : (uint64_t)settle,
-			   now);
+	track_begin_window(lab->datapath, TRACK, track_window(lab->datapath, TRACK) + 1,
+			   settle < 0 ? TRACK_KEEP_FLOWS : (uint64_t)settle, now);
 }
 
 static void obey(const char *command, const char *words)

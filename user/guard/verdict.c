@@ -46,3 +46,15 @@ json_t *metric_judgement_to_json(const struct metric_judgement *metric)
 			 (json_int_t)metric->control_clients, "events",
 			 (json_int_t)metric->control_events, "reason", metric->reason);
 }
+
+json_t *judgement_to_json(const struct judgement *judgement)
+{
+	json_t *metrics = json_array();
+
+	for (size_t i = 0; i < judgement->metrics_count; i++)
+		json_array_append_new(metrics, metric_judgement_to_json(&judgement->metrics[i]));
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "verdict",
+			 verdict_name(judgement->verdict), "armed", armed_name(judgement->armed),
+			 "reason", judgement->reason, "metric", judgement->metric, "log_e",
+			 json_real_or_null(judgement->log_e), "metrics", metrics);
+}

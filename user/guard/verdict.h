@@ -70,6 +70,8 @@ struct judgement {
  * is null.
  */
 json_t *metric_judgement_to_json(const struct metric_judgement *metric);
+/* Members verdict, armed, reason, metric, log_e and metrics of the contract's status. */
+json_t *judgement_to_json(const struct judgement *judgement);
 /* null of what no JSON number can be. */
 json_t *json_real_or_null(double number);
 

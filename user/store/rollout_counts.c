@@ -217,3 +217,26 @@ int store_feedback(struct store *store, const char *service, uint64_t after, str
 	*out = list;
 	return error;
 }
+
+int store_feedback_is_repeated(struct store *store, const struct feedback *feedback,
+			       uint64_t from_ns, uint64_t to_ns, struct errors *errors)
+{
+	uint8_t key[CLIENT_KEY_SIZE];
+	sqlite3_stmt *statement;
+	int error;
+
+	client_key_of(&feedback->client, key);
+	error = sql_query(
+		store, &statement,
+		"SELECT 1 FROM feedback WHERE service = ?1 AND client = ?2 AND metric = ?3"
+		" AND time_ns >= ?4 AND time_ns < ?5 AND number < ?6",
+		VALUES(TEXT(feedback->service), BLOB(key, sizeof(key)), TEXT(feedback->metric),
+		       NUMBER(from_ns), NUMBER(to_ns < INT64_MAX ? to_ns : INT64_MAX),
+		       NUMBER(feedback->number)),
+		errors);
+	if (!error)
+		error = sql_next(store, statement, errors);
+	if (error > 0)
+		sql_end(statement);
+	return error;
+}

@@ -135,4 +135,8 @@ int store_add_feedback(struct store *store, const struct feedback *feedback, str
 int store_feedback(struct store *store, const char *service, uint64_t after, struct feedback **out,
 		   size_t *count, struct errors *errors);
 
+/* 1: an earlier row says the same of the client, of a time in [@from_ns, @to_ns). */
+int store_feedback_is_repeated(struct store *store, const struct feedback *feedback,
+			       uint64_t from_ns, uint64_t to_ns, struct errors *errors);
+
 #endif

@@ -7,13 +7,12 @@
  */
 #include "track/track.h"
 
-#include "allocation.h"
+#include "policy/assign.h"
 #include "policy/split.h"
 
 /* The parts of all canaries in one rule. */
 struct parts {
-	struct interval canaries[CANARIES_MAX];
-	unsigned int live;
+	struct canary_parts canaries;
 	uint64_t space; /* hashes are below it */
 	uint32_t unit;	/* hashes of a place, track_place() */
 	bool low;	/* places are counted from the top down */
@@ -27,19 +26,8 @@ static struct parts parts_of(const struct service *service, const uint32_t share
 		.unit = modulo ? 1 : 1u << 16,
 		.low = track_slice_is_low(service),
 	};
-	size_t canary;
 
-	if (is_split(service)) {
-		const struct split split = split_of(service);
-
-		parts.live = split_parts(&split, shares_ppm, parts.canaries);
-		return parts;
-	}
-	for (canary = 1; canary < service->cohorts_count; canary++)
-		if (share_interval(service->cohorts[canary].slot_start_ppm,
-				   service->cohorts[canary].slot_ppm, shares_ppm[canary],
-				   &parts.canaries[canary - 1]))
-			parts.live |= 1u << (canary - 1);
+	assign_parts(service, shares_ppm, &parts.canaries);
 	return parts;
 }
 
@@ -60,10 +48,10 @@ bool track_slice_is_low(const struct service *service)
 /* Hashes of [@from, @to) that are @canary's. */
 static uint64_t measure_of(const struct parts *parts, size_t canary, uint64_t from, uint64_t to)
 {
-	uint64_t start = parts->canaries[canary].start;
-	uint64_t end = start + parts->canaries[canary].last + 1;
+	uint64_t start = parts->canaries.parts[canary].start;
+	uint64_t end = start + parts->canaries.parts[canary].last + 1;
 
-	if (!(parts->live & 1u << canary))
+	if (!(parts->canaries.live & 1u << canary))
 		return 0;
 	start = start < from ? from : start;
 	end = end > to ? to : end;

@@ -35,15 +35,17 @@ int track_open(struct datapath *datapath, uint32_t track, const struct service *
 bool track_is_open(const struct datapath *datapath, uint32_t track);
 /* From now on no event counts: before views with other shares are shown. */
 void track_suspend(struct datapath *datapath, uint32_t track);
+/* The number of the running one; 0: none has begun. */
+uint32_t track_window(const struct datapath *datapath, uint32_t track);
 /*
- * The next window begins; its number is returned, from 1 on. @settle_jiffies: flows that began
+ * Window @number begins, from 1 on, after all before it. @settle_jiffies: flows that began
  * earlier than that from @jiffies, now, do not count (of a change of a share); TRACK_KEEP_FLOWS:
  * the flows go on counting (of the mere end of a window). Clears the bank that the window uses:
  * read the last window's counts, and tell its events, before. Takes a grace period, 15 ms.
  */
 #define TRACK_KEEP_FLOWS UINT64_MAX
-uint32_t track_begin_window(struct datapath *datapath, uint32_t track, uint64_t settle_jiffies,
-			    uint64_t jiffies);
+void track_begin_window(struct datapath *datapath, uint32_t track, uint32_t number,
+			uint64_t settle_jiffies, uint64_t jiffies);
 /* Frees the clients and flows of a service that is no longer followed: after no view names it. */
 void track_close(struct datapath *datapath, uint32_t track);
 

@@ -68,18 +68,21 @@ void track_wait_for_runs(const struct datapath *datapath)
 	errors_free(errors);
 }
 
-uint32_t track_begin_window(struct datapath *datapath, uint32_t track, uint64_t settle_jiffies,
-			    uint64_t jiffies)
+uint32_t track_window(const struct datapath *datapath, uint32_t track)
+{
+	return load(&tracked_service(datapath, track)->window);
+}
+
+void track_begin_window(struct datapath *datapath, uint32_t track, uint32_t number,
+			uint64_t settle_jiffies, uint64_t jiffies)
 {
 	struct tracked_service *service = tracked_service(datapath, track);
-	uint32_t next = service->window + 1;
 
 	track_wait_for_runs(datapath);
-	memset(service->strata[next % TRACK_BANKS], 0, sizeof(service->strata[0]));
-	store(&service->window, next);
+	memset(service->strata[number % TRACK_BANKS], 0, sizeof(service->strata[0]));
+	store(&service->window, number);
 	if (settle_jiffies != TRACK_KEEP_FLOWS)
 		store(&service->count_from, jiffies + settle_jiffies);
-	return next;
 }
 
 /* ---- reading ---- */
