@@ -109,7 +109,7 @@ static void warn_of_nothing(const struct change *change, int cohort)
 	char object[NAME_SIZE + 16];
 
 	snprintf(object, sizeof(object), "services/%s", change->service->name);
-	if (cohort && service_is_latched(change->control, change->service))
+	if (cohort_is_latched(change->control, change->service, cohort))
 		errors_warn(change->cli->errors, NULL, object, "see `rollout reset`",
 			    "it is latched: pinned clients go to control too");
 	if (!change->service->cohorts[cohort].backends_count)

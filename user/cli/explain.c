@@ -212,16 +212,25 @@ static const char *cohort_of(const struct explainer *explainer, const struct exp
 	return explainer->service->cohorts[e->cohort].name;
 }
 
+/* When flows that have begun go where new ones do, in jiffies; 0: they do already. */
+static uint64_t live_until(const struct view *view, uint64_t now)
+{
+	if (era_is_open(view, now))
+		return view->era_ends;
+	return lease_drains(view, now) ? (view->expiry & LEASE_ENDS) + view->lease_drain : 0;
+}
+
 static int ask_live(const struct explainer *explainer, struct answer *answer)
 {
 	const struct view *view = view_of(explainer, &answer->e);
 	struct live_answer *live = &answer->live;
+	uint64_t until = live_until(view, answer->e.jiffies);
 	int error;
 
-	answer->in_era = era_is_open(view, answer->e.jiffies);
-	if (!answer->in_era)
+	answer->in_era = until;
+	if (!until)
 		return 0;
-	live->ends_ms = (view->era_ends - answer->e.jiffies) * 1000 / jiffies_hz();
+	live->ends_ms = (until - answer->e.jiffies) * 1000 / jiffies_hz();
 	error = explainer_ask(explainer->program, &answer->flow, ASK_SEGMENT, &live->e,
 			      explainer->cli->errors);
 	if (!error && live->e.has_backend)

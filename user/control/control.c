@@ -110,6 +110,7 @@ static void see_kills(struct control *control)
 	for (i = 0; control->datapath && i < control->live.services_count; i++)
 		if (service_is_killed(control->datapath, control->live.services[i].slot))
 			control->live.services[i].latch = LATCH_KILLED;
+	see_leases(control);
 }
 
 static struct control *control_new(const struct place *place, struct errors *errors)
@@ -212,6 +213,8 @@ int control_open_write(const struct place *place, const struct actor *actor, str
 		error = load_all(control);
 	if (!error)
 		error = record_kills(control);
+	if (!error)
+		error = record_leases(control, true);
 	if (error)
 		control_close(control);
 	else

@@ -30,7 +30,7 @@ struct control {
 	struct datapath *datapath; /* NULL: nothing is loaded */
 	bool writing;
 	bool is_following; /* control_open_following() */
-	bool touched_all; /* control_touch() */
+	bool touched_all;  /* control_touch() */
 	char **touched;
 	size_t touched_count;
 	struct lifted_kill {
@@ -39,14 +39,19 @@ struct control {
 	size_t lifted_count;
 	struct cut {
 		char service[NAME_SIZE];
+		enum cut_scope {
+			CUT_RULE,   /* of one rule: control_cut() */
+			CUT_COHORT, /* of all rules and pins: control_latch() */
+			CUT_PINS, /* of pins, whose rules were cut before: a latch that is lifted */
+			CUT_ALL,  /* of all canaries: a kill that is lifted */
+		} scope;
 		size_t rule, cohort;
-		bool all; /* of a kill that is lifted */
-	} * cuts;	  /* control_cut() */
+	} * cuts;
 	size_t cuts_count;
-	bool has_made_maps;	   /* and not committed yet: they go again with an error */
-	uint64_t patience_ms;	   /* left of this write, to wait for neighbours */
+	bool has_made_maps;    /* and not committed yet: they go again with an error */
+	uint64_t patience_ms;  /* left of this write, to wait for neighbours */
 	struct tables *tables; /* of the write under way (control/tables.h) */
-	size_t published;	   /* services that control_publish() gave a new view */
+	size_t published;      /* services that control_publish() gave a new view */
 };
 
 /* For reading: works with no store, no maps, no privileges as far as files allow. */
@@ -80,9 +85,37 @@ bool control_is_touched(const struct control *control, const char *service);
  * @cohort by then, too: of those that @rule decides.
  */
 int control_cut(struct control *control, const char *service, size_t rule, size_t cohort);
-/* Takes the service's latch back, a kill in the kernel too once the new view is shown. Reads `live`
- * again. */
+
+/* ---- latch.c ---- */
+
+/*
+ * The canary of the service's rollout (live_service.rollout_cohort) is held at control until the
+ * latch is lifted: with the next view, which takes its live flows as affinity.on_rollback says.
+ * @latch: aborted, rolled back, lease_expired; a kill is the kernel's to make. Reads `live` again.
+ */
+int control_latch(struct control *control, const char *service, enum latch latch);
+/*
+ * Takes the service's latch back, a kill in the kernel too once the new view is shown, and drops
+ * the live shares that it has held: the file's hold, until others are set. Reads `live` again.
+ */
 int control_lift_latch(struct control *control, const char *service);
+
+/* ---- lease.c ---- */
+
+/*
+ * A lease that has ended in the kernel, or while the box was away, latches its canary; whoever
+ * writes next says so in the store. @with_notes: also those of services that the kernel does not
+ * know, for the box was away.
+ */
+int record_leases(struct control *control, bool with_notes);
+/* For readers the latch counts from the lease's end on. */
+void see_leases(struct control *control);
+/*
+ * The daemon renewed the service's lease just now. After a boot that is all that tells how long the
+ * box was away: noted as often as lease_note_ms() says.
+ */
+int lease_note(struct store *store, const char *service, struct errors *errors);
+uint64_t lease_note_ms(uint64_t lease_ms);
 
 /* Loads the maps where they are not (after a boot, or at the first apply). */
 int control_load(struct control *control);
@@ -101,11 +134,18 @@ int control_publish_service(struct control *control, const char *service);
 /* Parts per million that canary @cohort has of rule @rule now: latch, live share, base share. */
 uint32_t effective_share(const struct control *control, const struct service *service, size_t rule,
 			 size_t cohort);
+/* The same without a latch. */
+uint32_t given_share(const struct control *control, const struct service *service, size_t rule,
+		     size_t cohort);
 /* 0 for the control's rest as well: 10^6 minus the canaries' effective shares. */
 uint32_t effective_control_share(const struct control *control, const struct service *service,
 				 size_t rule);
-/* A latch holds every canary of the service (killed) or one of them at control. */
-bool service_is_latched(const struct control *control, const struct service *service);
+/* The canary that the service's rollout, the last one or the next, is about. */
+size_t rollout_cohort_of(const struct control *control, const struct service *service);
+/* A latch holds every canary of the service (killed), or that of its rollout, at control. */
+bool cohort_is_latched(const struct control *control, const struct service *service, size_t cohort);
+/* In milliseconds; 0: no rollout is under way, or none that has one. */
+uint64_t lease_in_force(const struct control *control, const struct service *service);
 
 /* ---- input.c ---- */
 

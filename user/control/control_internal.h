@@ -37,10 +37,16 @@ int number_segment(struct control *control, const struct rule *rule, int8_t *out
 /* Observes clients as the policy says. The maps are loaded. */
 int control_observe(struct control *control);
 
+/* ---- latch.c ---- */
+
+/* Has this write lifted the service's latch? */
+bool is_lifted(const struct control *control, const char *service);
+
 /* ---- cuts.c ---- */
 
-/* As control_cut(), of all canaries and pins: when a kill is lifted. */
-int control_cut_all(struct control *control, const char *service);
+/* As control_cut(). @cohort: not of CUT_ALL. */
+int control_cut_scope(struct control *control, const char *service, enum cut_scope scope,
+		      size_t cohort);
 bool is_cut(const struct control *control, const char *service);
 /* Writes the service's cuts into @plan. */
 void plan_cuts(const struct control *control, const char *service, struct transition_plan *plan);

@@ -28,9 +28,10 @@ int control_cut(struct control *control, const char *service, size_t rule, size_
 	return add_cut(control, (struct cut){.rule = rule, .cohort = cohort}, service);
 }
 
-int control_cut_all(struct control *control, const char *service)
+int control_cut_scope(struct control *control, const char *service, enum cut_scope scope,
+		      size_t cohort)
 {
-	return add_cut(control, (struct cut){.all = true}, service);
+	return add_cut(control, (struct cut){.scope = scope, .cohort = cohort}, service);
 }
 
 bool is_cut(const struct control *control, const char *service)
@@ -52,9 +53,20 @@ void plan_cuts(const struct control *control, const char *service, struct transi
 
 		if (strcmp(cut->service, service))
 			continue;
-		plan->cut_all |= cut->all;
-		if (!cut->all)
+		switch (cut->scope) {
+		case CUT_RULE:
 			plan->cuts[cut->rule] |= 1 << cut->cohort;
+			break;
+		case CUT_COHORT:
+			cut_cohort(plan, cut->cohort);
+			break;
+		case CUT_PINS:
+			plan->cut_pins |= 1 << cut->cohort;
+			break;
+		case CUT_ALL:
+			plan->cut_all = true;
+			break;
+		}
 	}
 }
 
@@ -66,6 +78,23 @@ static const char *key_of(const char *service, char key[KEY_SIZE])
 {
 	snprintf(key, KEY_SIZE, "cuts/%s", service);
 	return key;
+}
+
+static json_t *note_of(const struct service *service, const struct cut *cut)
+{
+	const char *cohort = service->cohorts[cut->cohort].name;
+
+	switch (cut->scope) {
+	case CUT_RULE:
+		return json_pack("{s:s, s:s}", "rule", service->rules[cut->rule].name, "cohort",
+				 cohort);
+	case CUT_COHORT:
+		return json_pack("{s:s}", "cohort", cohort);
+	case CUT_PINS:
+		return json_pack("{s:s, s:b}", "cohort", cohort, "pins", true);
+	default:
+		return json_object();
+	}
 }
 
 int cuts_note(struct control *control, const struct service *service, uint64_t epoch)
@@ -81,11 +110,7 @@ int cuts_note(struct control *control, const struct service *service, uint64_t e
 
 		if (strcmp(cut->service, service->name))
 			continue;
-		json_array_append_new(list,
-				      cut->all ? json_pack("{}")
-					       : json_pack("{s:s, s:s}", "rule",
-							   service->rules[cut->rule].name, "cohort",
-							   service->cohorts[cut->cohort].name));
+		json_array_append_new(list, note_of(service, cut));
 	}
 	text = json_dumps(note, JSON_COMPACT);
 	error = text ? store_set_note(control->store, key_of(service->name, key), text,
@@ -102,12 +127,18 @@ static int resume(struct control *control, const struct service *service, const 
 	const char *rule = json_string_value(json_object_get(entry, "rule"));
 	const char *cohort = json_string_value(json_object_get(entry, "cohort"));
 
-	if (!rule || !cohort)
-		return control_cut_all(control, service->name);
-	if (service_rule(service, rule) < 0 || service_cohort(service, cohort) < 0)
+	int index;
+
+	if (!cohort)
+		return control_cut_scope(control, service->name, CUT_ALL, 0);
+	index = service_cohort(service, cohort);
+	if (index < 0 || (rule && service_rule(service, rule) < 0))
 		return 0;
-	return control_cut(control, service->name, service_rule(service, rule),
-			   service_cohort(service, cohort));
+	if (rule)
+		return control_cut(control, service->name, service_rule(service, rule), index);
+	return control_cut_scope(
+		control, service->name,
+		json_is_true(json_object_get(entry, "pins")) ? CUT_PINS : CUT_COHORT, index);
 }
 
 int cuts_resume(struct control *control, const struct service *service, uint64_t epoch)

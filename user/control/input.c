@@ -8,6 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_killed(const struct control *control, const struct service *service)
+{
+	const struct live_service *live = live_service_of(&control->live, service->name);
+
+	return live && live->latch == LATCH_KILLED;
+}
+
 /* The pins of a service that still hold, as the kernel takes them. malloc()ed. */
 static struct pin *pins_of(const struct control *control, const struct service *service,
 			   size_t *count)
@@ -27,7 +34,7 @@ static struct pin *pins_of(const struct control *control, const struct service *
 		cohort = service_cohort(service, live->cohort);
 		if (cohort < 0)
 			continue;
-		if (service_is_latched(control, service))
+		if (is_killed(control, service))
 			cohort = 0;
 		pins[(*count)++] = (struct pin){
 			.client = prefix_shorten(&live->client, service->prefix4, service->prefix6),
@@ -43,12 +50,30 @@ static struct pin *pins_of(const struct control *control, const struct service *
 static void input_shares(const struct control *control, const struct service *service,
 			 struct compile_input *input)
 {
+	bool killed = is_killed(control, service);
 	size_t rule, cohort;
 
-	for (rule = 0; rule < service->rules_count; rule++)
+	for (rule = 0; rule < service->rules_count && !killed; rule++)
 		for (cohort = 1; cohort < service->cohorts_count; cohort++)
 			input->share_ppm[rule][cohort] =
-				effective_share(control, service, rule, cohort);
+				given_share(control, service, rule, cohort);
+}
+
+/* Of a killed service nothing is left that a latch could hold. */
+static void input_rollout(const struct control *control, const struct service *service,
+			  struct compile_input *input)
+{
+	const struct live_service *live = live_service_of(&control->live, service->name);
+	size_t cohort = rollout_cohort_of(control, service);
+
+	if (!live)
+		return;
+	if (live->is_rolling)
+		input->rollout_cohort = cohort;
+	input->lease_ms = lease_in_force(control, service);
+	if (live->latch != LATCH_KILLED && cohort_is_latched(control, service, cohort))
+		input->latched = 1 << cohort;
+	input->is_lease_latch = live->latch == LATCH_LEASE_EXPIRED;
 }
 
 static uint8_t health_of(enum wish wish)
@@ -106,6 +131,7 @@ int service_input_make(struct control *control, const struct service *service,
 	memcpy(input->rule_groups, out->numbers.rule_groups, sizeof(input->rule_groups));
 	memcpy(input->lanes, out->numbers.lanes, sizeof(input->lanes));
 	input_shares(control, service, input);
+	input_rollout(control, service, input);
 	return 0;
 }
 

@@ -36,28 +36,6 @@ int control_touch(struct control *control, const char *service)
 	return 0;
 }
 
-int control_lift_latch(struct control *control, const char *service)
-{
-	const struct live_service *live = live_service_of(&control->live, service);
-	struct lifted_kill *grown;
-	int error;
-
-	if (!live)
-		return 0;
-	grown = reallocarray(control->lifted, control->lifted_count + 1, sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	control->lifted = grown;
-	grown[control->lifted_count++] = (struct lifted_kill){
-		.slot = live->slot,
-		.seen = control->datapath ? service_kills(control->datapath, live->slot) : 0,
-	};
-	error = store_set_latch(control->store, service, LATCH_NONE, control->errors);
-	if (!error && live->latch == LATCH_KILLED)
-		error = control_cut_all(control, service);
-	return error ? error : control_reload_live(control);
-}
-
 bool control_is_touched(const struct control *control, const char *service)
 {
 	size_t i;
@@ -138,6 +116,7 @@ static struct transition_plan plan_of(const struct control *control,
 		.monotonic_ns = monotonic_now_ns(),
 		.drain_ms = service->affinity.drain_ms,
 		.udp_drain_ms = service->affinity.udp_drain_ms,
+		.new_lease = is_lifted(control, service->name),
 	};
 
 	plan_cuts(control, service->name, &plan);
@@ -263,6 +242,15 @@ static int add_service(struct control *control, const struct service *service,
 	return error;
 }
 
+/* A lease of its own, that does not go on from the shown view. */
+static bool gets_lease(const struct control *control, const struct service *service)
+{
+	const struct view *view = control_view(control, service->name);
+
+	return lease_in_force(control, service) &&
+	       (!view || view->expiry == LEASE_NONE || is_lifted(control, service->name));
+}
+
 /* Another image, or a cut, is another epoch. */
 static int begin_epoch(struct control *control, const struct service *service, uint64_t content,
 		       struct live_service *live)
@@ -281,6 +269,8 @@ static int begin_epoch(struct control *control, const struct service *service, u
 	}
 	if (!error && is_cut(control, service->name))
 		error = cuts_note(control, service, live->epoch);
+	if (!error && gets_lease(control, service))
+		error = lease_note(control->store, service->name, control->errors);
 	/* A boot made the counters anew as well: what was noted of them is no longer so. */
 	if (!error && (is_new || is_behind))
 		error = baseline_record(control, service);
@@ -475,6 +465,8 @@ int control_publish(struct control *control)
 	}
 	if (!error && control->datapath)
 		error = adopt_kills(control);
+	if (!error) /* which may have ended since the writer came */
+		error = record_leases(control, false);
 	if (!error)
 		error = tables_begin(control, secret, &control->tables);
 	if (!error && control->datapath)

@@ -8,6 +8,7 @@
 #include "daemon/daemon.h"
 
 #include "daemon/http.h"
+#include "daemon/lease.h"
 #include "daemon/refresh.h"
 #include "observe/metrics.h"
 #include "observe/rotation.h"
@@ -36,6 +37,7 @@ struct daemon {
 	struct next_hops *next_hops;
 	sd_event_source *refresh;    /* one shot, soon after netlink said something */
 	struct refresher *refresher; /* NULL with --once */
+	struct leaser *leaser;	     /* the same */
 	sd_event_source *rotate;     /* one shot, while a window is taken */
 	struct rotation *rotation;   /* NULL: none is */
 	uint64_t rotation_due;	     /* CLOCK_MONOTONIC ns */
@@ -209,6 +211,12 @@ out:
 	end_task(daemon, TASK_MAINTAIN, errors, error);
 }
 
+/* Whoever opens the state to write records it, and what is published then says so. */
+static void on_lease_ended(void *data)
+{
+	maintain(data);
+}
+
 /* @listen NULL: off. */
 static int listen_at(struct daemon *daemon, const char *listen, struct errors *errors);
 
@@ -232,6 +240,8 @@ static void look_at_store(struct daemon *daemon)
 			daemon->listen_failed = error;
 			if (daemon->refresher)
 				refresher_look_again(daemon->refresher);
+			if (daemon->leaser)
+				leaser_look_again(daemon->leaser, control);
 		}
 		control_close(control);
 	}
@@ -507,7 +517,9 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 		daemon.place.wait_ms = 0;
 		daemon.refresher =
 			refresher_new(daemon.event, &daemon.place, actor, on_refreshed, &daemon);
-		error = daemon.refresher ? 0 : -ENOMEM;
+		daemon.leaser =
+			leaser_new(daemon.event, &daemon.place, actor, on_lease_ended, &daemon);
+		error = daemon.refresher && daemon.leaser ? 0 : -ENOMEM;
 	}
 	if (error)
 		goto out;
@@ -530,6 +542,7 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 	error = sd_event_loop(daemon.event);
 out:
 	refresher_free(daemon.refresher);
+	leaser_free(daemon.leaser);
 	stop_rotation(&daemon);
 	http_stop(daemon.http);
 	free(daemon.listen);

@@ -160,6 +160,35 @@ int live_read_service(struct store *store, sqlite3_stmt *statement, void *out,
 	return 0;
 }
 
+/* Of the last rollout of each service: whom it is about, and whether it still is. */
+static int read_rollouts(struct store *store, struct live *live, struct errors *errors)
+{
+	sqlite3_stmt *statement;
+	char name[NAME_SIZE];
+	int error;
+
+	if (store->schema_version < 4)
+		return 0;
+	error = sql_query(store, &statement,
+			  "SELECT service, cohort, state IN ('running', 'paused', 'waiting')"
+			  " FROM rollouts AS r WHERE id ="
+			  " (SELECT max(id) FROM rollouts WHERE service = r.service)",
+			  NO_VALUES, errors);
+	if (error)
+		return error;
+	while ((error = sql_next(store, statement, errors)) > 0) {
+		struct live_service *service;
+
+		sql_fill(statement, 0, name, sizeof(name));
+		service = live_service_of(live, name);
+		if (!service)
+			continue;
+		sql_fill(statement, 1, service->rollout_cohort, sizeof(service->rollout_cohort));
+		service->is_rolling = sql_number(statement, 2);
+	}
+	return error;
+}
+
 static int read_interface(struct store *store, sqlite3_stmt *statement, void *out,
 			  struct errors *errors)
 {
@@ -224,6 +253,9 @@ int store_live(struct store *store, struct live *out, struct errors *errors)
 	if (error)
 		goto out;
 	out->services = list;
+	error = read_rollouts(store, out, errors);
+	if (error)
+		goto out;
 	error = read_list(store, "SELECT name, slot, attached FROM interfaces ORDER BY name",
 			  read_interface, sizeof(*out->interfaces), &list, &out->interfaces_count,
 			  errors);

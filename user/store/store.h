@@ -110,6 +110,8 @@ struct live_service {
 	uint64_t epoch;	 /* the last that was committed */
 	uint64_t digest; /* of that epoch */
 	enum latch latch;
+	char rollout_cohort[NAME_SIZE]; /* of its last rollout; "": it never had one */
+	bool is_rolling;		/* that is running, paused or waiting */
 };
 
 struct live_interface {
