@@ -240,5 +240,6 @@ void control_close(struct control *control)
 	free(control->touched);
 	free(control->lifted);
 	free(control->cuts);
+	free(control->windows);
 	free(control);
 }

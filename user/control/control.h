@@ -48,6 +48,12 @@ struct control {
 		size_t rule, cohort;
 	} * cuts;
 	size_t cuts_count;
+	struct begun_window {
+		char service[NAME_SIZE];
+		uint32_t number;
+		bool settles;
+	} * windows; /* control_begin_window() */
+	size_t windows_count;
 	bool has_made_maps;    /* and not committed yet: they go again with an error */
 	uint64_t patience_ms;  /* left of this write, to wait for neighbours */
 	struct tables *tables; /* of the write under way (control/tables.h) */
@@ -116,6 +122,16 @@ void see_leases(struct control *control);
  */
 int lease_note(struct store *store, const char *service, struct errors *errors);
 uint64_t lease_note_ms(uint64_t lease_ms);
+
+/* ---- tracking.c ---- */
+
+/*
+ * Window @window of the guard (0, 1, ... of the rollout) begins with what is published next.
+ * @settles: a share changes, and flows that began before count no more, nor do those of the next
+ * rollout.settle; else they go on.
+ */
+int control_begin_window(struct control *control, const char *service, uint32_t window,
+			 bool settles);
 
 /* Loads the maps where they are not (after a boot, or at the first apply). */
 int control_load(struct control *control);

@@ -27,6 +27,17 @@ int settled_next_hop(struct control *control, struct next_hops *next_hops,
 		     const struct service *service, const struct backend *backend,
 		     const struct backend_line *shown, struct next_hop *out);
 
+/* ---- tracking.c ---- */
+
+/* Whom to follow, in @input; a new rollout's element is made ready. */
+int tracking_input(struct control *control, const struct service *service,
+		   struct compile_input *input);
+/* Gives back the elements of rollouts that are followed no more. */
+int tracking_free(struct control *control, const struct service *service);
+/* Before the views are shown that begin a window, and after. */
+void windows_suspend(struct control *control);
+int windows_begin(struct control *control);
+
 /* ---- numbers.c ---- */
 
 /* Of the rule's segment, a new one where it has none; -1: the default rule. */

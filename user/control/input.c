@@ -132,7 +132,7 @@ int service_input_make(struct control *control, const struct service *service,
 	memcpy(input->lanes, out->numbers.lanes, sizeof(input->lanes));
 	input_shares(control, service, input);
 	input_rollout(control, service, input);
-	return 0;
+	return tracking_input(control, service, input);
 }
 
 void service_input_release(struct service_input *input)

@@ -430,6 +430,9 @@ static int stage_all(struct control *control, struct publication *publication,
 	for (i = 0; i < policy->services_count && !error; i++)
 		if (settled[i])
 			error = numbers_free(control, &policy->services[i]);
+	for (i = 0; i < policy->services_count && !error; i++)
+		if (settled[i])
+			error = tracking_free(control, &policy->services[i]);
 	free(settled);
 	if (!error)
 		error = numbers_free_segments(control);
@@ -482,8 +485,11 @@ int control_publish(struct control *control)
 		control->has_made_maps = false;
 	if (!error && control->datapath) {
 		set_kills(control);
+		windows_suspend(control);
 		error = publication_show(publication, control->errors);
 		lift_kills(control);
+		if (!error)
+			error = windows_begin(control);
 		if (!error)
 			error = control_observe(control);
 	}

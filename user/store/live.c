@@ -170,8 +170,10 @@ static int read_rollouts(struct store *store, struct live *live, struct errors *
 	if (store->schema_version < 4)
 		return 0;
 	error = sql_query(store, &statement,
-			  "SELECT service, cohort, state IN ('running', 'paused', 'waiting')"
-			  " FROM rollouts AS r WHERE id ="
+			  "SELECT service, cohort, state IN ('running', 'paused', 'waiting'),"
+			  " CASE WHEN closed_ns = 0 AND"
+			  " state IN ('running', 'paused', 'waiting', 'succeeded')"
+			  " THEN id ELSE 0 END FROM rollouts AS r WHERE id ="
 			  " (SELECT max(id) FROM rollouts WHERE service = r.service)",
 			  NO_VALUES, errors);
 	if (error)
@@ -185,6 +187,7 @@ static int read_rollouts(struct store *store, struct live *live, struct errors *
 			continue;
 		sql_fill(statement, 1, service->rollout_cohort, sizeof(service->rollout_cohort));
 		service->is_rolling = sql_number(statement, 2);
+		service->followed = sql_number(statement, 3);
 	}
 	return error;
 }

@@ -16,7 +16,7 @@
 static const char *const kind_names[NUMBER_KINDS] = {
 	[NUMBER_RULE_GROUP] = "rule group", [NUMBER_LANE] = "lane",
 	[NUMBER_BACKEND] = "backend",	    [NUMBER_BACKEND_COUNTER] = "backend counter",
-	[NUMBER_SEGMENT] = "segment",
+	[NUMBER_SEGMENT] = "segment",	    [NUMBER_TRACK] = "place among the followed services",
 };
 
 static const char *const full_hints[NUMBER_KINDS] = {
@@ -25,6 +25,7 @@ static const char *const full_hints[NUMBER_KINDS] = {
 	[NUMBER_BACKEND] = "remove backends of this service that are no longer used",
 	[NUMBER_BACKEND_COUNTER] = "raise limits.backends, or remove backends",
 	[NUMBER_SEGMENT] = "apply once without the segment that goes, then with the one that comes",
+	[NUMBER_TRACK] = "end rollouts that have succeeded by `rollout reset` or a new release",
 };
 
 int lowest_free(struct store *store, sqlite3_stmt *statement, uint32_t from, uint32_t *out,

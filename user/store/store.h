@@ -112,6 +112,7 @@ struct live_service {
 	enum latch latch;
 	char rollout_cohort[NAME_SIZE]; /* of its last rollout; "": it never had one */
 	bool is_rolling;		/* that is running, paused or waiting */
+	uint64_t followed; /* its id, where it is one of these or has succeeded; else 0 */
 };
 
 struct live_interface {
@@ -194,6 +195,7 @@ enum number_kind {
 	NUMBER_BACKEND, /* scope SERVICE, name ADDRESS: the service's own backend number */
 	NUMBER_BACKEND_COUNTER, /* scope "", name SERVICE/ADDRESS */
 	NUMBER_SEGMENT,		/* scope "", name SEGMENT: its bit, below SEGMENTS_MAX */
+	NUMBER_TRACK, /* scope "", name SERVICE/ROLLOUT: its element of map `tracked_services` */
 };
 
 /* *@is_new (may be NULL) tells that the number was given just now: its counters must be zeroed

@@ -11,7 +11,7 @@
 
 #include <sqlite3.h>
 
-#define NUMBER_KINDS (NUMBER_SEGMENT + 1)
+#define NUMBER_KINDS (NUMBER_TRACK + 1)
 
 /* Where the search for a free number goes on: all below are taken. scope NULL: nowhere yet. */
 struct number_search {

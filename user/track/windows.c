@@ -81,6 +81,8 @@ void track_begin_window(struct datapath *datapath, uint32_t track, uint32_t numb
 	track_wait_for_runs(datapath);
 	memset(service->strata[number % TRACK_BANKS], 0, sizeof(service->strata[0]));
 	store(&service->window, number);
+	if (settle_jiffies == TRACK_KEEP_FLOWS && load(&service->count_from) == TRACK_SUSPENDED)
+		settle_jiffies = 0;
 	if (settle_jiffies != TRACK_KEEP_FLOWS)
 		store(&service->count_from, jiffies + settle_jiffies);
 }
