@@ -3,6 +3,7 @@
 #include "control/control.h"
 
 #include "config/config.h"
+#include "rollout/drive.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -98,6 +99,9 @@ static int record_kills(struct control *control)
 					    "{\"killed\":true}", control->errors);
 		if (!error)
 			error = control_touch(control, live->name);
+		live->latch = LATCH_KILLED;
+		if (!error) /* may read `live` again, in the same order */
+			error = rollout_record_kill(control, live->name);
 	}
 	return error || !found ? error : control_reload_live(control);
 }

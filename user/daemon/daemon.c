@@ -9,6 +9,7 @@
 
 #include "daemon/http.h"
 #include "daemon/lease.h"
+#include "daemon/presence.h"
 #include "daemon/refresh.h"
 #include "observe/metrics.h"
 #include "observe/rotation.h"
@@ -22,6 +23,7 @@
 #include <sys/epoll.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
+#include <unistd.h>
 
 #define ROUND_US	  1000000ULL
 #define REFRESH_ROUNDS	  15 /* next hops are asked again, whatever netlink said */
@@ -506,6 +508,7 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 		.restore_is_due = true,
 		.rotation_due = UINT64_MAX,
 	};
+	int presence = -1;
 	int task, error = next_hops_open(&daemon.next_hops, errors);
 
 	if (!error && sd_event_new(&daemon.event) < 0)
@@ -524,6 +527,9 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 	if (error)
 		goto out;
 	maintain(&daemon);
+	error = once ? 0 : presence_announce(place->state, &presence, errors);
+	if (error)
+		goto out;
 	if (once)
 		while (rotate(&daemon) > 0)
 			;
@@ -553,5 +559,7 @@ out:
 	sd_event_source_disable_unref(daemon.rotate);
 	sd_event_unref(daemon.event);
 	next_hops_close(daemon.next_hops);
+	if (presence >= 0)
+		close(presence);
 	return error;
 }

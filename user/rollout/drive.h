@@ -11,6 +11,7 @@
 
 #include "control/control.h"
 #include "rollout/machine.h"
+#include "store/rollouts.h"
 
 /* This moment. */
 struct rollout_clock rollout_clock_now(void);
@@ -19,21 +20,31 @@ int rollout_load_state(struct store *store, const char *service, struct rollout_
 		       struct errors *errors);
 
 /*
- * Feeds @event (its clock, id, shares and latch are filled in here) and applies what comes of it to
- * the store, but publishes nothing: for a writer that has more to do. *@acted (may be NULL): there
- * was something to store. `live` of @control is read again.
+ * Feeds @event (its clock, and what EVENT_START needs but the actor's words, are filled in here)
+ * and applies what comes of it to the store, but publishes nothing: for a writer that has more to
+ * do. *@effect (may be NULL) is what is left to be done. `live` of @control is read again.
  */
+enum rollout_effect {
+	EFFECT_NONE,	/* nothing was stored */
+	EFFECT_STORED,	/* to be committed */
+	EFFECT_DECIDES, /* what packets see has changed, too: to be published */
+};
 int rollout_apply(struct control *control, const struct service *service,
-		  struct rollout_event *event, bool *acted);
-/* The same, and publishes the service; commits where there is nothing to publish. */
+		  struct rollout_event *event, enum rollout_effect *effect);
+/* The same, and publishes and commits. */
 int rollout_drive(struct control *control, const struct service *service,
 		  struct rollout_event *event);
 /*
  * Whether @event would change anything that has to be stored: what the daemon asks without the lock
- * each second. @state: rollout_load_state() of the same moment.
+ * each second. @state: rollout_load_state() of the same moment. The clock is filled in here.
  */
 bool rollout_would_act(const struct service *service, const struct rollout_state *state,
-		       const struct rollout_event *event);
+		       struct rollout_event *event);
+/*
+ * A hook was called, @ok: answered 2xx. It leaves the queue; a gate is told to the machine, if its
+ * rollout is still the one. Commits.
+ */
+int rollout_hook_called(struct control *control, const struct hook_call *call, bool ok);
 
 /* A service whose kill was recorded: its rollout, if one is active, ends as killed. */
 int rollout_record_kill(struct control *control, const char *service);
