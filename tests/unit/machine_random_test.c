@@ -92,6 +92,7 @@ static struct rollout_event random_tick(struct table_rollout *table, struct rand
 		judgement->verdict = VERDICT_ROLLBACK;
 	if (!random_below(random, 60))
 		judgement->verdict = VERDICT_INVALID;
+	judgement->asks_for_pause = !random_below(random, 40);
 	if (!random_below(random, 8))
 		event.judgement = NULL;
 	if (!random_below(random, 20))

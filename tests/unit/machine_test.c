@@ -471,6 +471,23 @@ static void invalid_pauses(void **state)
 	assert_null(find_note(table, "paused"));
 }
 
+static void a_pause_that_the_judge_asks_for_is_acknowledged_by_resume(void **state)
+{
+	static struct judgement judgement = {.verdict = VERDICT_CONTINUE, .asks_for_pause = true};
+	struct table_rollout *table = *state;
+	struct rollout_event event = {.kind = EVENT_TICK, .judgement = &judgement, .window = 1};
+
+	add_weight(table, NULL, 10000);
+	start_rollout(table);
+	tick(table, VERDICT_NODATA);
+	assert_int_equal(feed_event(table, event), 0);
+	assert_int_equal(table->state.phase, ROLLOUT_PAUSED);
+	assert_int_equal(table->state.acknowledged, 0);
+	assert_int_equal(feed_verb_of(table, EVENT_RESUME), 0);
+	assert_int_equal(table->state.phase, ROLLOUT_RUNNING);
+	assert_int_equal(table->state.acknowledged, 1);
+}
+
 static void max_load_holds_a_step(void **state)
 {
 	struct table_rollout *table = *state;
@@ -860,6 +877,27 @@ static void a_boot_longer_than_the_lease_ends_it(void **state)
 	assert_non_null(find_note(table, "lease_expired"));
 }
 
+static void a_kernel_that_was_lost_without_a_boot_ends_it_too(void **state)
+{
+	struct table_rollout *table = *state;
+	struct rollout_event event = {.kind = EVENT_RETURN, .counts_lost = true};
+
+	add_weight(table, NULL, 10000);
+	start_rollout(table);
+	tick(table, VERDICT_NODATA);
+	pass(table, 29 * SECOND);
+	assert_int_equal(feed_event(table, event), 0);
+	assert_int_equal(table->state.phase, ROLLOUT_RUNNING);
+	pass(table, 30 * SECOND);
+	event.counts_lost = false; /* the kernel was there, and knows better */
+	assert_int_equal(feed_event(table, event), 0);
+	assert_int_equal(table->state.phase, ROLLOUT_RUNNING);
+	pass(table, 30 * SECOND);
+	event.counts_lost = true;
+	assert_int_equal(feed_event(table, event), 0);
+	assert_int_equal(table->state.phase, ROLLOUT_LEASE_EXPIRED);
+}
+
 static void a_clock_that_went_back_over_a_boot_ends_it(void **state)
 {
 	struct table_rollout *table = *state;
@@ -1044,6 +1082,7 @@ int main(void)
 		TEST(promote_is_refused_on_rollback_and_invalid),
 		TEST(pause_holds_and_resume_goes_on_where_it_was),
 		TEST(invalid_pauses),
+		TEST(a_pause_that_the_judge_asks_for_is_acknowledged_by_resume),
 		TEST(max_load_holds_a_step),
 		TEST(drift_and_a_full_table_hold_promotion),
 		TEST(a_gate_holds_the_step_until_it_says_yes),
@@ -1059,6 +1098,7 @@ int main(void)
 		TEST(an_override_pauses_and_its_share_stays),
 		TEST(a_boot_shorter_than_the_lease_goes_on),
 		TEST(a_boot_longer_than_the_lease_ends_it),
+		TEST(a_kernel_that_was_lost_without_a_boot_ends_it_too),
 		TEST(a_clock_that_went_back_over_a_boot_ends_it),
 		TEST(without_a_lease_it_survives_every_boot),
 		TEST(the_store_hears_often_enough_that_it_is_alive),

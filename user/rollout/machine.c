@@ -306,6 +306,8 @@ static void lift_pause(struct feed *feed)
 		if (state->stage == STAGE_ON && state->step_kind == STEP_ANALYSIS)
 			state->step_ns = 0;
 	}
+	if (state->pause == PAUSE_ASKED)
+		state->acknowledged++;
 	state->pause = PAUSE_NOT;
 }
 
@@ -475,31 +477,43 @@ static void take_answer(struct feed *feed)
 	changed(feed);
 }
 
-/* Whether it was away for longer than its lease is only asked after a boot: within one, the kernel
- * knows. */
+/* @now follows @last: how long after; false: the clock went back over a boot, so nobody knows. */
+static bool time_passed(const struct rollout_clock *last, const struct rollout_clock *now,
+			uint64_t *passed)
+{
+	uint64_t from = now->boot == last->boot ? last->monotonic_ns : last->real_ns;
+	uint64_t to = now->boot == last->boot ? now->monotonic_ns : now->real_ns;
+
+	*passed = to > from ? to - from : 0;
+	return to >= from;
+}
+
+/*
+ * Whether it was away for longer than its lease is only asked where the kernel's side is new: else
+ * the kernel knows.
+ */
 static void come_back(struct feed *feed, const struct rollout_clock *last)
 {
 	const struct rollout_clock *now = &feed->event->now;
-	uint64_t lease_ns = feed->plan->lease_ms * NS_PER_MS;
-	bool is_boot = now->boot != last->boot;
+	uint64_t lease_ns = feed->plan->lease_ms * NS_PER_MS, away;
+	bool is_known = time_passed(last, now, &away);
 
-	if (is_boot && lease_ns &&
-	    (now->real_ns < last->real_ns || now->real_ns - last->real_ns >= lease_ns))
+	if (now->boot == last->boot && !feed->event->counts_lost)
+		return;
+	if (lease_ns && (!is_known || away >= lease_ns))
 		undo(feed, ROLLOUT_LEASE_EXPIRED, NULL, NAN,
 		     "the box was away for longer than the lease");
-	else if (is_boot || feed->event->counts_lost)
-		begin_window(feed, is_boot);
+	else
+		begin_window(feed, true);
 }
 
 /* ---- the clock ---- */
 
 static void advance(struct rollout_state *state, const struct rollout_clock *now)
 {
-	const struct rollout_clock *last = &state->last;
-	uint64_t from = now->boot == last->boot ? last->monotonic_ns : last->real_ns;
-	uint64_t to = now->boot == last->boot ? now->monotonic_ns : now->real_ns;
-	uint64_t passed = to > from ? to - from : 0;
+	uint64_t passed;
 
+	time_passed(&state->last, now, &passed);
 	state->last = *now;
 	state->elapsed_ns += passed;
 	if (!state->pause)

@@ -96,6 +96,7 @@ enum rollout_pause {
 	PAUSE_OPERATOR,	    /* `pause`, `rollout set --override` */
 	PAUSE_FAILED,	    /* ROLLBACK with on_fail: pause */
 	PAUSE_INVALID,	    /* the sample ratio */
+	PAUSE_ASKED,	    /* the judge asks for it; `resume` acknowledges what it saw */
 	PAUSE_INCONCLUSIVE, /* with on_inconclusive: pause; `resume` gives it its time again */
 	ROLLOUT_PAUSES
 };
@@ -137,11 +138,12 @@ struct rollout_state {
 	uint64_t patience_ns;			 /* of elapsed_ns: when max_duration began */
 	uint64_t stored_ns;			 /* of elapsed_ns: when the state was last stored */
 
-	uint32_t window;			/* 0, 1, ...: of the guard, within the rollout */
-	uint64_t window_ns;			/* of elapsed_ns: when it began */
-	uint64_t changed_ns;			/* CLOCK_REALTIME: last change of a share */
-	enum verdict verdict;			/* of the last tick */
-	bool has_verdict;			/* there was one in this window */
+	uint32_t window;       /* 0, 1, ...: of the guard, within the rollout */
+	uint64_t window_ns;    /* of elapsed_ns: when it began */
+	uint64_t changed_ns;   /* CLOCK_REALTIME: last change of a share */
+	enum verdict verdict;  /* of the last tick */
+	bool has_verdict;      /* there was one in this window */
+	uint32_t acknowledged; /* PAUSE_ASKED that were resumed: each a judge_acknowledge() */
 	struct rollout_share shares[RULES_MAX]; /* of the rules that steps name */
 	size_t shares_count;
 
@@ -206,7 +208,11 @@ struct rollout_event {
 	size_t hook; /* index in the plan */
 	bool ok;     /* 2xx */
 
-	bool counts_lost; /* EVENT_RETURN: the running window's; another one begins */
+	/*
+	 * EVENT_RETURN: the kernel's side is new (as after a boot): with its counts its lease is
+	 * lost, too.
+	 */
+	bool counts_lost;
 };
 
 /* ---- actions ---- */

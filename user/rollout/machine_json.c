@@ -52,11 +52,9 @@ static const char *stage_word(uint32_t value)
 static const char *pause_word(uint32_t value)
 {
 	static const char *const words[ROLLOUT_PAUSES] = {
-		[PAUSE_NOT] = "not",
-		[PAUSE_OPERATOR] = "operator",
-		[PAUSE_FAILED] = "failed",
-		[PAUSE_INVALID] = "invalid",
-		[PAUSE_INCONCLUSIVE] = "inconclusive",
+		[PAUSE_NOT] = "not",	   [PAUSE_OPERATOR] = "operator",
+		[PAUSE_FAILED] = "failed", [PAUSE_INVALID] = "invalid",
+		[PAUSE_ASKED] = "asked",   [PAUSE_INCONCLUSIVE] = "inconclusive",
 	};
 
 	return words[value];
@@ -111,7 +109,7 @@ static const struct state_member members[] = {
 	BOOL(is_forced), STRING(cohort), U64(started_ns), U64(since_ns), U64(ended_ns),
 	U64(last.real_ns), U64(last.monotonic_ns), U64(last.boot), U64(elapsed_ns), U64(step_ns),
 	U64(patience_ns), U64(stored_ns), U32(window), U64(window_ns), U64(changed_ns),
-	ENUM(verdict, VERDICTS, verdict_word), BOOL(has_verdict), U64(call), U32(gates_open),
+	ENUM(verdict, VERDICTS, verdict_word), BOOL(has_verdict), U32(acknowledged), U64(call), U32(gates_open),
 	U32(gates_asked), U64(gates_ns), STRING(by), STRING(why),
 };
 /* clang-format on */

@@ -48,6 +48,16 @@ static bool is_lost(const struct feed *feed)
 	return feed->event->facts.cohort_lost && steps_gave(feed->plan, feed->state->begun);
 }
 
+static void hold_as_judged(struct feed *feed, enum rollout_pause pause)
+{
+	const struct judgement *judgement = feed->event->judgement;
+
+	if (judgement)
+		hold(feed, pause, judgement->metric, judgement->log_e, judgement->reason);
+	else
+		hold(feed, pause, NULL, NAN, "the sample ratio is wrong");
+}
+
 /* Every way back, in the order of their urgency. */
 static void guard(struct feed *feed)
 {
@@ -59,9 +69,9 @@ static void guard(struct feed *feed)
 	else if (is_lost(feed))
 		fail(feed, NULL, NAN, "no backend of the canary is alive");
 	else if (state->has_verdict && state->verdict == VERDICT_INVALID && !state->pause)
-		hold(feed, PAUSE_INVALID, judgement ? judgement->metric : NULL,
-		     judgement ? judgement->log_e : NAN,
-		     judgement ? judgement->reason : "the sample ratio is wrong");
+		hold_as_judged(feed, PAUSE_INVALID);
+	else if (judgement && judgement->asks_for_pause && !state->pause)
+		hold_as_judged(feed, PAUSE_ASKED);
 	else if (state->elapsed_ns - state->patience_ns >=
 			 feed->plan->max_duration_ms * NS_PER_MS &&
 		 state->pause != PAUSE_FAILED && state->pause != PAUSE_INCONCLUSIVE)
