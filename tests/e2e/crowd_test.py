@@ -49,6 +49,15 @@ class LabTest(BoxTest):
                            patience=(PATIENCE, PATIENCE), spread=0.3)
         return Crowd(self.lab, crowd, seed=self.random.randrange(1 << 32), **options)
 
+    def check_slower(self, report, slow, part):
+        """More than @part of those clients had slow answers, and ten times as many as of the others, some of whom a busy
+        machine keeps waiting, too. Returns the longest times of the former, ns."""
+        self.assertEqual(report.failed - slow, set())
+        others = set(report.clients) - slow
+        parts = [len(report.bad.keys() & sources) / len(sources) for sources in (slow, others)]
+        self.assertGreater(parts[0], max(part, 10 * parts[1]))
+        return [report.clients[source].longest for source in report.bad.keys() & slow]
+
 
 class Broken(LabTest):
     def settled(self, crowd):
@@ -96,18 +105,16 @@ class Broken(LabTest):
             self.settled(crowd)
             self.check_seen(mode, self.report_while(crowd, mode, only=HALF), meant)
 
-    def test_slow_answers_come_half_a_second_later_and_lost_packets_are_sent_again(self):
-        crowd = self.crowd_of(slow=0.15)
+    def test_slow_answers_come_half_a_second_later(self):
+        crowd = self.crowd_of(slow=0.4)
         self.settled(crowd)
         report = self.report_while(crowd, "slow")
-        self.assertEqual(set(report.bad) - self.canaries, set())
-        times = [report.clients[source].longest for source in report.bad]
-        self.assertGreater(len(times), 0.4 * len(self.canaries))
-        self.assertGreater(min(times), 0.5e9)
-        self.settled(crowd)
-        report = self.report_while(crowd, "loss", seconds=1.5)
-        self.assertEqual(set(report.bad) - self.canaries, set())
-        self.assertGreater(len(report.bad), 0.1 * len(self.canaries))
+        self.assertGreater(min(self.check_slower(report, self.canaries, 0.4)), 0.5e9)
+
+    def test_lost_packets_are_sent_again(self):
+        crowd = self.crowd_of(slow=0.15)
+        time.sleep(1)
+        self.check_slower(self.report_while(crowd, "loss", seconds=2), self.canaries, 0.1)
 
     def test_a_process_that_crashes_comes_back_and_crashes_again(self):
         crowd = self.crowd_of(clients=100, flows=50)
@@ -169,12 +176,8 @@ class Clients(LabTest):
         time.sleep(3)
         report = crowd.stop()
         # Two round trips: that of the handshake and that of the request.
-        times = [outcome.longest for outcome in report.bad.values()]
-        self.assertEqual({source for source in report.bad if not source.startswith(PREFIX)}, set())
-        self.assertGreater(len(times), 50)
-        self.assertGreater(min(times), 0.16e9)
-        self.assertEqual(set().union(*(outcome.connections for outcome in report.clients.values()))
-                         - {"ok", "aborted"}, set())
+        far = {source for source in self.clients if source.startswith(PREFIX)}
+        self.assertGreater(min(self.check_slower(report, far, 0.5)), 0.16e9)
 
 
 if __name__ == "__main__":
