@@ -9,6 +9,7 @@
 #include "datapath/observed.h"
 #include "observe/affinity.h"
 #include "observe/baseline.h"
+#include "observe/rollouts.h"
 #include "observe/segments.h"
 #include "util/text.h"
 
@@ -523,7 +524,9 @@ int metrics_render(struct control *control, struct daemon_facts *facts, char **o
 	page.out = error ? NULL : open_memstream(out, length);
 	if (page.out) {
 		render(&page);
-		error = fclose(page.out) ? -errno : 0;
+		error = rollout_metrics(page.out, control);
+		if (fclose(page.out) && !error)
+			error = -errno;
 	} else {
 		error = error ? error : -ENOMEM;
 	}

@@ -204,15 +204,10 @@ static int latch(struct drive *drive, const struct rollout_action *action)
 	enum latch before = latch_of(drive), after = latches[action->phase];
 	int error;
 
-	if (before == LATCH_KILLED)
+	if (before == LATCH_KILLED || before == after)
 		return 0;
 	error = audit(drive, "latch", latch_to_json(before), latch_to_json(after));
-	if (!error)
-		error = store_set_latch(control->store, drive->service->name, after,
-					control->errors);
-	for (size_t rule = 0; action->cut && rule < drive->service->rules_count && !error; rule++)
-		error = control_cut(control, drive->service->name, rule, drive->cohort);
-	return error;
+	return error ? error : control_latch(control, drive->service->name, after);
 }
 
 /* Of whom went back: clients of the canary with an event of that metric, or of any. */
@@ -284,13 +279,16 @@ static int act(struct drive *drive, const struct rollout_action *action)
 		return latch(drive, action);
 	case ACTION_CALL_HOOK:
 		return queue_call(drive, action);
+		case ACTION_BEGIN_WINDOW:
+		return control_begin_window(drive->control, drive->service->name, action->window,
+					    action->settle);
 	case ACTION_DROP_CALLS:
 		return store_drop_gate_calls(drive->control->store, drive->service->name,
 					     drive->state.id, drive->control->errors);
 	case ACTION_EMIT:
 		return emit(drive, action);
 	default:
-		return 0; /* windows and leases follow the state that is stored */
+		return 0; /* leases follow the state that is stored */
 	}
 }
 
@@ -376,7 +374,7 @@ static int finish(struct control *control, const struct service *service,
 {
 	if (effect == EFFECT_DECIDES)
 		return control_publish_service(control, service->name);
-	if (control->touched_all || control->touched_count)
+	if (control->touched_all || control->touched_count || control->windows_count)
 		return control_publish(control);
 	return effect == EFFECT_NONE ? 0 : store_commit(control->store, control->errors);
 }
