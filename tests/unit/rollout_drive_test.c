@@ -48,9 +48,20 @@ struct drive_box {
 	struct actor actor;
 };
 
+static struct control *writer(struct drive_box *drive)
+{
+	struct control *control;
+
+	assert_int_equal(control_open_write(&drive->place, &drive->actor, drive->box.errors,
+					    &control),
+			 0);
+	return control;
+}
+
 static int make(void **state)
 {
 	struct drive_box *drive = calloc(1, sizeof(*drive));
+	struct control *control;
 	struct store *store;
 	uint64_t number;
 
@@ -64,6 +75,9 @@ static int make(void **state)
 	assert_int_equal(store_add_revision(store, config, &number, drive->box.errors), 0);
 	assert_int_equal(store_commit(store, drive->box.errors), 0);
 	store_close(store);
+	control = writer(drive);
+	assert_int_equal(control_publish(control), 0);
+	control_close(control);
 	*state = drive;
 	return 0;
 }
@@ -76,15 +90,6 @@ static int unmake(void **state)
 	state_box_remove(&drive->box);
 	free(drive);
 	return 0;
-}
-
-static struct control *writer(struct drive_box *drive)
-{
-	struct control *control;
-
-	assert_int_equal(
-		control_open_write(&drive->place, &drive->actor, drive->box.errors, &control), 0);
-	return control;
 }
 
 static void drive_event(struct drive_box *drive, struct rollout_event event)

@@ -101,7 +101,7 @@ static int record_kills(struct control *control)
 			error = control_touch(control, live->name);
 		live->latch = LATCH_KILLED;
 		if (!error) /* may read `live` again, in the same order */
-			error = rollout_record_kill(control, live->name);
+			error = rollout_record_latch(control, live->name, LATCH_KILLED);
 	}
 	return error || !found ? error : control_reload_live(control);
 }

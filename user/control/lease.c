@@ -12,6 +12,7 @@
  */
 #include "control/control_internal.h"
 
+#include "rollout/drive.h"
 #include "util/text.h"
 
 #include <errno.h>
@@ -139,7 +140,9 @@ static int record(struct control *control, const struct service *service, uint64
 				    control->errors);
 	if (!error)
 		error = control_touch(control, service->name);
-	return error ? error : control_reload_live(control);
+	if (!error)
+		error = control_reload_live(control);
+	return error ? error : rollout_record_latch(control, service->name, LATCH_LEASE_EXPIRED);
 }
 
 int record_leases(struct control *control, bool with_notes)

@@ -116,21 +116,26 @@ static int store_state(struct drive *drive)
 
 /* ---- actions ---- */
 
-/* @before, @after: NULL: there was, or is, none. Takes the references. */
-static int audit(struct drive *drive, const char *key, json_t *before, json_t *after)
+/* Takes the references. */
+static int audit_values(struct drive *drive, json_t *before, json_t *after)
 {
-	json_t *old = json_pack("{s:o}", key, before), *new = json_pack("{s:o}", key, after);
-	char *old_text = json_dumps(old, JSON_COMPACT), *new_text = json_dumps(new, JSON_COMPACT);
+	char *old = json_dumps(before, JSON_COMPACT | JSON_ENCODE_ANY);
+	char *new = json_dumps(after, JSON_COMPACT | JSON_ENCODE_ANY);
 	int error = -ENOMEM;
 
-	if (old_text && new_text)
-		error = store_audit(drive->control->store, drive->service->name, old_text, new_text,
+	if (old && new)
+		error = store_audit(drive->control->store, drive->service->name, old, new,
 				    drive->control->errors);
-	free(old_text);
-	free(new_text);
-	json_decref(old);
-	json_decref(new);
+	free(old);
+	free(new);
+	json_decref(before);
+	json_decref(after);
 	return error;
+}
+
+static int audit(struct drive *drive, const char *key, json_t *before, json_t *after)
+{
+	return audit_values(drive, json_pack("{s:o}", key, before), json_pack("{s:o}", key, after));
 }
 
 static int audit_share(struct drive *drive, const char *rule, json_t *before, json_t *after)
@@ -179,15 +184,41 @@ static json_t *latch_to_json(enum latch latch)
 	return latch == LATCH_NONE ? json_null() : json_string(latch_name(latch));
 }
 
+/* Puts the service's live shares into @values, or takes those that there are out of it. */
+static void note_shares(const struct drive *drive, json_t *values, bool put)
+{
+	const struct live *live = &drive->control->live;
+	char key[2 * NAME_SIZE + 8];
+
+	for (size_t i = 0; i < live->shares_count; i++) {
+		const struct live_share *share = &live->shares[i];
+
+		if (strcmp(share->service, drive->service->name))
+			continue;
+		snprintf(key, sizeof(key), "live/%s/%s", share->rule, share->cohort);
+		if (put)
+			json_object_set_new(values, key, json_integer(share->ppm));
+		else
+			json_object_del(values, key);
+	}
+}
+
+/* The shares that it has held go with it. */
 static int lift_latch(struct drive *drive)
 {
 	enum latch latch = latch_of(drive);
-	int error = 0;
+	json_t *before;
+	int error;
 
 	if (latch == LATCH_NONE)
 		return 0;
-	error = audit(drive, "latch", latch_to_json(latch), json_null());
-	return error ? error : control_lift_latch(drive->control, drive->service->name);
+	before = json_pack("{s:o}", "latch", latch_to_json(latch));
+	note_shares(drive, before, true);
+	error = control_lift_latch(drive->control, drive->service->name);
+	note_shares(drive, before, false);
+	if (error)
+		json_decref(before);
+	return error ? error : audit_values(drive, before, json_null());
 }
 
 static const enum latch latches[ROLLOUT_PHASES] = {
@@ -197,17 +228,16 @@ static const enum latch latches[ROLLOUT_PHASES] = {
 	[ROLLOUT_LEASE_EXPIRED] = LATCH_LEASE_EXPIRED,
 };
 
-/* A kill is latched by who recorded it, and holds more than any other latch. */
+/* A kill, and the end of a lease, are latched by who recorded them. */
 static int latch(struct drive *drive, const struct rollout_action *action)
 {
-	struct control *control = drive->control;
 	enum latch before = latch_of(drive), after = latches[action->phase];
 	int error;
 
 	if (before == LATCH_KILLED || before == after)
 		return 0;
 	error = audit(drive, "latch", latch_to_json(before), latch_to_json(after));
-	return error ? error : control_latch(control, drive->service->name, after);
+	return error ? error : control_latch(drive->control, drive->service->name, after);
 }
 
 /* Of whom went back: clients of the canary with an event of that metric, or of any. */
@@ -425,12 +455,12 @@ int rollout_hook_called(struct control *control, const struct hook_call *call, b
 	return error;
 }
 
-int rollout_record_kill(struct control *control, const char *name)
+int rollout_record_latch(struct control *control, const char *name, enum latch latch)
 {
 	const struct service *service = policy_service(control->policy, name);
 	struct rollout_event event = {
-		.kind = EVENT_KILLED,
-		.by = "kill",
+		.kind = latch == LATCH_KILLED ? EVENT_KILLED : EVENT_LEASE_EXPIRED,
+		.by = latch == LATCH_KILLED ? "kill" : "lease",
 		.reason = "the service was killed",
 	};
 

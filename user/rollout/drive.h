@@ -46,7 +46,8 @@ bool rollout_would_act(const struct service *service, const struct rollout_state
  */
 int rollout_hook_called(struct control *control, const struct hook_call *call, bool ok);
 
-/* A service whose kill was recorded: its rollout, if one is active, ends as killed. */
-int rollout_record_kill(struct control *control, const char *service);
+/* A kill, or the end of a lease, was recorded as the service's latch: its rollout, if one is
+ * active, ends. */
+int rollout_record_latch(struct control *control, const char *service, enum latch latch);
 
 #endif

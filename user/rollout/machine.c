@@ -199,12 +199,9 @@ static void end(struct feed *feed, enum rollout_phase phase, const char *reason)
 void undo(struct feed *feed, enum rollout_phase phase, const char *metric, double log_e,
 	  const char *reason)
 {
-	struct rollout_action *latch = add_action(feed, ACTION_LATCH);
 	struct rollout_note *note;
 
-	latch->phase = phase;
-	latch->cut =
-		phase == ROLLOUT_KILLED || feed->service->affinity.on_rollback == ON_ROLLBACK_CUT;
+	add_action(feed, ACTION_LATCH)->phase = phase;
 	end(feed, phase, reason);
 	note = add_note(feed, undo_events[phase], reason);
 	snprintf(note->metric, sizeof(note->metric), "%s", metric ? metric : "");
@@ -477,63 +474,29 @@ static void take_answer(struct feed *feed)
 	changed(feed);
 }
 
-/* @now follows @last: how long after; false: the clock went back over a boot, so nobody knows. */
-static bool time_passed(const struct rollout_clock *last, const struct rollout_clock *now,
-			uint64_t *passed)
-{
-	uint64_t from = now->boot == last->boot ? last->monotonic_ns : last->real_ns;
-	uint64_t to = now->boot == last->boot ? now->monotonic_ns : now->real_ns;
-
-	*passed = to > from ? to - from : 0;
-	return to >= from;
-}
-
-/*
- * Whether it was away for longer than its lease is only asked where the kernel's side is new: else
- * the kernel knows.
+/* Whether its lease has ended meanwhile the kernel knows, or a note (control/lease.c): another
+ * event.
  */
 static void come_back(struct feed *feed, const struct rollout_clock *last)
 {
-	const struct rollout_clock *now = &feed->event->now;
-	uint64_t lease_ns = feed->plan->lease_ms * NS_PER_MS, away;
-	bool is_known = time_passed(last, now, &away);
-
-	if (now->boot == last->boot && !feed->event->counts_lost)
-		return;
-	if (lease_ns && (!is_known || away >= lease_ns))
-		undo(feed, ROLLOUT_LEASE_EXPIRED, NULL, NAN,
-		     "the box was away for longer than the lease");
-	else
+	if (feed->event->now.boot != last->boot || feed->event->counts_lost)
 		begin_window(feed, true);
 }
 
 /* ---- the clock ---- */
 
+/* A clock that went back over a boot has not passed. */
 static void advance(struct rollout_state *state, const struct rollout_clock *now)
 {
-	uint64_t passed;
+	const struct rollout_clock *last = &state->last;
+	uint64_t from = now->boot == last->boot ? last->monotonic_ns : last->real_ns;
+	uint64_t to = now->boot == last->boot ? now->monotonic_ns : now->real_ns;
+	uint64_t passed = to > from ? to - from : 0;
 
-	time_passed(&state->last, now, &passed);
 	state->last = *now;
 	state->elapsed_ns += passed;
 	if (!state->pause)
 		state->step_ns += passed;
-}
-
-/* The store must know that the rollout is alive, to tell after a boot how long it was not. */
-#define ALIVE_NS_MAX (60 * 1000000000ULL)
-
-static void keep_alive(struct feed *feed)
-{
-	struct rollout_state *state = feed->state;
-	uint64_t every = feed->plan->lease_ms * NS_PER_MS / 4;
-
-	if (!every || every > ALIVE_NS_MAX)
-		every = ALIVE_NS_MAX;
-	if (rollout_is_active(state->phase) && state->elapsed_ns - state->stored_ns >= every)
-		changed(feed);
-	if (feed->actions->is_changed)
-		state->stored_ns = state->elapsed_ns;
 }
 
 /* ---- feeding ---- */
@@ -618,7 +581,6 @@ int rollout_feed(const struct service *service, struct rollout_state *state,
 		return error;
 	}
 	set_phase(&feed);
-	keep_alive(&feed);
 	if (actions->is_changed)
 		next.sequence++;
 	actions->sequence = next.sequence;

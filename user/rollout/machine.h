@@ -136,7 +136,6 @@ struct rollout_state {
 	uint64_t elapsed_ns;			 /* the rollout's own clock, from its start */
 	uint64_t step_ns;			 /* time on the step, without what was paused */
 	uint64_t patience_ns;			 /* of elapsed_ns: when max_duration began */
-	uint64_t stored_ns;			 /* of elapsed_ns: when the state was last stored */
 
 	uint32_t window;       /* 0, 1, ...: of the guard, within the rollout */
 	uint64_t window_ns;    /* of elapsed_ns: when it began */
@@ -169,8 +168,9 @@ enum rollout_event_kind {
 	EVENT_OVERRIDE, /* a person sets a share: paused */
 	EVENT_HOOK,	/* a hook was called: how that went */
 	EVENT_KILLED,
-	EVENT_LEASE_EXPIRED,
-	EVENT_RETURN, /* of the daemon, after a boot or an absence */
+	EVENT_LEASE_EXPIRED, /* the kernel has said so, or its note after a boot (control/lease.c)
+			      */
+	EVENT_RETURN,	     /* of the daemon, after a boot or an absence */
 	ROLLOUT_EVENTS
 };
 
@@ -208,11 +208,7 @@ struct rollout_event {
 	size_t hook; /* index in the plan */
 	bool ok;     /* 2xx */
 
-	/*
-	 * EVENT_RETURN: the kernel's side is new (as after a boot): with its counts its lease is
-	 * lost, too.
-	 */
-	bool counts_lost;
+	bool counts_lost; /* EVENT_RETURN: the kernel's side is new, as it is after a boot */
 };
 
 /* ---- actions ---- */
@@ -221,7 +217,7 @@ enum rollout_action_kind {
 	ACTION_SET_SHARE,    /* rule, before_ppm, ppm: the live share of the rollout's cohort */
 	ACTION_DROP_SHARE,   /* rule: its live share; the file's holds */
 	ACTION_LIFT_LATCH,   /* whatever latch there is */
-	ACTION_LATCH,	     /* phase, cut: the rollout's cohort; of ROLLOUT_KILLED it is there */
+	ACTION_LATCH,	     /* phase: the rollout's cohort; of a kill or a lease it is there */
 	ACTION_BEGIN_WINDOW, /* window; settle: of a change of share, else flows go on counting */
 	ACTION_CALL_HOOK,    /* hook, call, note: what is posted */
 	ACTION_DROP_CALLS,   /* calls of gates that nobody waits for any more */
@@ -248,7 +244,6 @@ struct rollout_action {
 	char rule[NAME_SIZE];
 	uint32_t before_ppm, ppm;
 	enum rollout_phase phase;
-	bool cut;
 	uint32_t window;
 	bool settle;
 	size_t hook;
@@ -260,7 +255,8 @@ struct rollout_action {
 
 struct rollout_actions {
 	uint64_t sequence; /* the state's after the feed */
-	bool is_changed;   /* the state must be stored, though there may be no action */
+	bool is_changed; /* the state must be stored, though there may be no action: else it may be
+			  * forgotten, for time that passed is not lost with it */
 	size_t count;
 	struct rollout_action list[ROLLOUT_ACTIONS_MAX];
 };

@@ -108,7 +108,7 @@ static const struct state_member members[] = {
 	ENUM(step_kind, STEP_APPROVE + 1, step_word), U32(begun), U32(reached), BOOL(is_over),
 	BOOL(is_forced), STRING(cohort), U64(started_ns), U64(since_ns), U64(ended_ns),
 	U64(last.real_ns), U64(last.monotonic_ns), U64(last.boot), U64(elapsed_ns), U64(step_ns),
-	U64(patience_ns), U64(stored_ns), U32(window), U64(window_ns), U64(changed_ns),
+	U64(patience_ns),  U32(window), U64(window_ns), U64(changed_ns),
 	ENUM(verdict, VERDICTS, verdict_word), BOOL(has_verdict), U32(acknowledged), U64(call), U32(gates_open),
 	U32(gates_asked), U64(gates_ns), STRING(by), STRING(why),
 };
