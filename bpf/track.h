@@ -424,9 +424,9 @@ static __always_inline int arm_of(const struct packet *p, __u8 rollout)
 {
 	if (p->decision > REASON_DEFAULT || !p->view_rule)
 		return TRACK_ARMS; /* pinned, held out, latched, killed: no rule decided */
-	if (p->chosen_cohort == (rollout & ROLLOUT_COHORT))
+	if (p->cohort == (rollout & ROLLOUT_COHORT))
 		return TRACK_CANARY;
-	if (!p->chosen_cohort && is_in_slice(p->view_rule, p->view->flags, p->hash))
+	if (!p->cohort && is_in_slice(p->view_rule, p->view->flags, p->hash))
 		return TRACK_CONTROL;
 	return TRACK_ARMS;
 }

@@ -59,13 +59,13 @@ static __always_inline enum reason decide(struct packet *p)
 	forget(p->notes, p->token);
 	forget(p->cohort, p->token);
 	forget(p->decision, p->token);
+	if (!p->quiet)
+		track(p);
 	choose_backend(p);
 	forget(p->notes, p->token);
 	hold_affinity(p);
 	forget(p->notes, p->token);
 	forget(p->path, p->token);
-	if (!p->quiet)
-		track(p);
 	if (p->notes & FELL_BACK)
 		p->decision = REASON_COHORT_DOWN;
 	return p->backend ? GO_ON : without_backend(p);
