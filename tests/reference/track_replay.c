@@ -46,6 +46,15 @@ static void give_up(const char *what)
 	exit(1);
 }
 
+/* Counts that never fall: of the service that was there before. */
+static void forget_totals(void)
+{
+	memset(map_array(lab->datapath, MAP_TRACK_EVENTS, struct track_event_counter), 0,
+	       map_bytes(&lab->datapath->maps[MAP_TRACK_EVENTS], false));
+	memset(map_array(lab->datapath, MAP_TRACK_SAMPLES, struct track_sample_counter), 0,
+	       map_bytes(&lab->datapath->maps[MAP_TRACK_SAMPLES], false));
+}
+
 static void serve(const char *words)
 {
 	unsigned int share, factor, server_first;
@@ -55,6 +64,7 @@ static void serve(const char *words)
 	    5)
 		give_up("service: five numbers");
 	track_close(lab->datapath, TRACK);
+	forget_totals();
 	lab_reset(lab);
 	service = lab_add_usual(lab, STEER_L2, 4);
 	service->service.unanswered_after_ms = unanswered;

@@ -34,6 +34,14 @@ static int zero_counters(struct control *control, enum map_id id, uint32_t first
 	return error;
 }
 
+/* What a rule's group of counters counts: packets, and events of clients that are followed. */
+static int zero_rule_counters(struct control *control, uint32_t first, uint32_t count)
+{
+	int error = zero_counters(control, MAP_RULE_COUNTERS, first, count);
+
+	return error ? error : zero_counters(control, MAP_TRACK_EVENTS, first, count);
+}
+
 /* @map: whose counters the number stands for, @width of them; MAPS: none. */
 static int number(struct control *control, enum number_kind kind, const char *scope,
 		  const char *name, uint32_t limit, enum map_id map, uint32_t width, uint32_t *out)
@@ -45,9 +53,11 @@ static int number(struct control *control, enum number_kind kind, const char *sc
 		return store_find_number(control->store, kind, scope, name, out, control->errors);
 	error = store_number(control->store, kind, scope, name, limit, out, &is_new,
 			     control->errors);
-	if (!error && is_new && map != MAPS)
-		error = zero_counters(control, map, *out * width, width);
-	return error;
+	if (error || !is_new || map == MAPS)
+		return error;
+	if (map == MAP_RULE_COUNTERS)
+		return zero_rule_counters(control, *out * width, width);
+	return zero_counters(control, map, *out * width, width);
 }
 
 static uint32_t rule_group_limit(const struct control *control)
@@ -112,6 +122,16 @@ static int number_backends(struct control *control, const struct service *servic
 	return error;
 }
 
+/* Of a service that has a slot; one that is new begins with zeroes, numbers_begin(). */
+static int zero_samples(struct control *control, const struct service *service, uint32_t lane)
+{
+	const struct live_service *live = live_service_of(&control->live, service->name);
+
+	if (!live)
+		return 0;
+	return zero_counters(control, MAP_TRACK_SAMPLES, live->slot * LANES_MAX + lane, 1);
+}
+
 /* A lane given anew may have been another cohort's in every group of the service. */
 static int number_lane(struct control *control, const struct service *service, const char *cohort,
 		       const struct view_numbers *numbers, uint8_t *out)
@@ -129,11 +149,12 @@ static int number_lane(struct control *control, const struct service *service, c
 				     &lane, &is_new, control->errors);
 	*out = lane;
 	for (rule = 0; rule < service->rules_count && is_new && !error; rule++)
-		error = zero_counters(control, MAP_RULE_COUNTERS,
-				      numbers->rule_groups[rule] * LANES_MAX + lane, 1);
+		error = zero_rule_counters(control, numbers->rule_groups[rule] * LANES_MAX + lane,
+					   1);
 	if (is_new && !error)
-		error = zero_counters(control, MAP_RULE_COUNTERS,
-				      numbers->no_rule_group * LANES_MAX + lane, 1);
+		error = zero_rule_counters(control, numbers->no_rule_group * LANES_MAX + lane, 1);
+	if (is_new && !error)
+		error = zero_samples(control, service, lane);
 	return error;
 }
 
@@ -156,7 +177,11 @@ int numbers_begin(struct control *control, uint32_t slot)
 {
 	int error = zero_counters(control, MAP_DECISION_COUNTERS, slot, 1);
 
-	return error ? error : zero_counters(control, MAP_AFFINITY_COUNTERS, slot, 1);
+	if (!error)
+		error = zero_counters(control, MAP_AFFINITY_COUNTERS, slot, 1);
+	if (!error)
+		error = zero_counters(control, MAP_TRACK_SAMPLES, slot * LANES_MAX, LANES_MAX);
+	return error;
 }
 
 int numbers_of(struct control *control, const struct service *service, struct view_numbers *out)

@@ -108,12 +108,10 @@ static void count_firsts(struct datapath *datapath, struct tracked_service *serv
 	uint32_t window = load(&service->window);
 	bool is_first = (flow_flags & FLOW_FIRST_MASK) == FLOW_FIRST_IN(window);
 	uint32_t fresh =
-		fresh_firsts(client, window, firsts | FIRST_SIGHT | FIRST_FLOW, is_over, is_first);
+		fresh_firsts(client, window, firsts | FIRST_FLOW, is_over, is_first);
 	struct track_stratum *stratum =
 		&service->strata[window % TRACK_BANKS][client->rule][client->arm];
 
-	if (fresh & FIRST_SIGHT)
-		add(&stratum->sights, 1);
 	if (fresh & FIRST_FLOW)
 		add(&stratum->clients, 1);
 	if (fresh & FIRST_ENDED)
