@@ -12,7 +12,7 @@ say = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)';)
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 ARCH := $(shell uname -m)
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
-PACKAGES := libbpf libcap yaml-0.1 jansson sqlite3 libmicrohttpd libmnl libsystemd
+PACKAGES := libbpf libcap yaml-0.1 jansson sqlite3 libmicrohttpd libmnl libsystemd libcurl
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wmissing-prototypes -Wstrict-prototypes
 CFLAGS ?= -O2 -g
