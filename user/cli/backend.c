@@ -56,17 +56,23 @@ static void add_backend(struct lister *lister, const struct service *service,
 {
 	const struct live_wish *wish =
 		live_wish_of(&lister->control->live, service->name, &backend->address);
+	const struct live_check *check = backend_check(lister->control, service, backend);
 	bool serves = backend->weight && !backend_health(lister->control, service, backend);
+	uint64_t since = wish ? wish->time_ns : 0;
 	char address[ADDRESS_TEXT_SIZE];
 
-	json_array_append_new(
-		lister->list,
-		json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:b, s:b, s:s, s:n, s:o}", "service",
-			  service->name, "cohort", cohort->name, "backend",
-			  address_format(&backend->address, address), "weight", backend->weight,
-			  "wish", wish_name(wish ? wish->wish : WISH_UP), "health", "up", "serving",
-			  serves, "flapping", 0, "next_hop", next_hop_of(lister, service, backend),
-			  "idle_seconds", "since", json_time(wish ? wish->time_ns : 0)));
+	if (check && check->time_ns > since)
+		since = check->time_ns;
+	json_array_append_new(lister->list,
+			      json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:b, s:b, s:s, s:n, s:o}",
+					"service", service->name, "cohort", cohort->name, "backend",
+					address_format(&backend->address, address), "weight",
+					backend->weight, "wish",
+					wish_name(wish ? wish->wish : WISH_UP), "health",
+					!check || check->up ? "up" : "down", "serving", serves,
+					"flapping", check && check->flapping, "next_hop",
+					next_hop_of(lister, service, backend), "idle_seconds",
+					"since", json_time(since)));
 }
 
 static void add_service(struct lister *lister, const struct service *service)
@@ -79,9 +85,10 @@ static void add_service(struct lister *lister, const struct service *service)
 
 static void say_list(const struct cli *cli, const json_t *list)
 {
-	static const char *const keys[] = {"service", "cohort", "backend", "next_hop", "wish"};
+	static const char *const keys[] = {"service",  "cohort", "backend",
+					   "next_hop", "wish",	 "health"};
 	static const char *const headers[] = {"SERVICE", "COHORT", "BACKEND", "NEXT HOP",
-					      "WISH",	 "WEIGHT", NULL};
+					      "WISH",	 "HEALTH", "WEIGHT",  NULL};
 	const json_t *entry;
 	struct table table;
 	size_t i;

@@ -165,9 +165,18 @@ uint64_t lease_in_force(const struct control *control, const struct service *ser
 
 /* ---- input.c ---- */
 
-/* enum backend_health: what is wished of it. */
+/* What checks found of it; NULL: nothing, or the service has no checks. */
+const struct live_check *backend_check(const struct control *control, const struct service *service,
+				       const struct backend *backend);
+/* enum backend_health: what is wished of it, and down where its checks say so. */
 uint8_t backend_health(const struct control *control, const struct service *service,
 		       const struct backend *backend);
+
+/*
+ * Are checks all that keeps a cohort from serving? Control then keeps its ring, as if all were as
+ * they are wished to be: better a chance than none. Another cohort falls back to control.
+ */
+bool cohort_is_dead(const struct control *control, const struct service *service, size_t cohort);
 
 /* ---- resolve.c ---- */
 

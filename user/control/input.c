@@ -81,8 +81,8 @@ static uint8_t health_of(enum wish wish)
 	return wish == WISH_DOWN ? BACKEND_DOWN : wish == WISH_DRAINING ? BACKEND_DRAINING : 0;
 }
 
-uint8_t backend_health(const struct control *control, const struct service *service,
-		       const struct backend *backend)
+static uint8_t wished_health(const struct control *control, const struct service *service,
+			     const struct backend *backend)
 {
 	const struct live_wish *wish =
 		live_wish_of(&control->live, service->name, &backend->address);
@@ -90,17 +90,57 @@ uint8_t backend_health(const struct control *control, const struct service *serv
 	return wish ? health_of(wish->wish) : 0;
 }
 
+const struct live_check *backend_check(const struct control *control, const struct service *service,
+				       const struct backend *backend)
+{
+	if (service->health_check.type == CHECK_NONE)
+		return NULL;
+	return live_check_of(&control->live, service->name, &backend->address);
+}
+
+uint8_t backend_health(const struct control *control, const struct service *service,
+		       const struct backend *backend)
+{
+	const struct live_check *check = backend_check(control, service, backend);
+
+	if (check && (!check->up || check->flapping))
+		return BACKEND_DOWN;
+	return wished_health(control, service, backend);
+}
+
+bool cohort_is_dead(const struct control *control, const struct service *service, size_t cohort)
+{
+	const struct cohort *members = &service->cohorts[cohort];
+	bool any_wished = false;
+
+	for (size_t i = 0; i < members->backends_count; i++) {
+		const struct backend *backend = &members->backends[i];
+
+		if (!backend->weight)
+			continue;
+		if (!(backend_health(control, service, backend) & BACKEND_DOWN))
+			return false;
+		any_wished |= !(wished_health(control, service, backend) & BACKEND_DOWN);
+	}
+	return any_wished;
+}
+
 /* Of each backend, one cohort after the other. malloc()ed. */
 static uint8_t *health_of_all(const struct control *control, const struct service *service,
 			      size_t count)
 {
 	uint8_t *health = calloc(count + 1, sizeof(*health));
+	bool control_is_dead = cohort_is_dead(control, service, 0);
 	size_t cohort, i, index = 0;
 
 	for (cohort = 0; health && cohort < service->cohorts_count; cohort++)
-		for (i = 0; i < service->cohorts[cohort].backends_count; i++)
-			health[index++] = backend_health(control, service,
-							 &service->cohorts[cohort].backends[i]);
+		for (i = 0; i < service->cohorts[cohort].backends_count; i++) {
+			const struct backend *backend = &service->cohorts[cohort].backends[i];
+
+			health[index++] = !cohort && control_is_dead
+						  ? wished_health(control, service, backend)
+						  : backend_health(control, service, backend);
+		}
 	return health;
 }
 

@@ -160,6 +160,20 @@ int live_read_service(struct store *store, sqlite3_stmt *statement, void *out,
 	return 0;
 }
 
+static int read_check(struct store *store, sqlite3_stmt *statement, void *out,
+		      struct errors *errors)
+{
+	struct live_check *check = out;
+
+	sql_fill(statement, 0, check->service, sizeof(check->service));
+	if (address_parse(sql_text(statement, 1), &check->backend))
+		return damaged(store, "check of", sql_text(statement, 1), errors);
+	check->up = !strcmp(sql_text(statement, 2), "up");
+	check->flapping = sql_number(statement, 3);
+	check->time_ns = sql_number(statement, 4);
+	return 0;
+}
+
 /* Of the last rollout of each service: whom it is about, and whether it still is. */
 static int read_rollouts(struct store *store, struct live *live, struct errors *errors)
 {
@@ -250,6 +264,16 @@ int store_live(struct store *store, struct live *out, struct errors *errors)
 	if (error)
 		goto out;
 	out->wishes = list;
+	if (store->schema_version >= 4)
+		error = read_list(
+			store, "SELECT service, backend, health, flapping, time_ns FROM checks",
+			read_check, sizeof(*out->checks), &list, &out->checks_count, errors);
+	else
+		list = NULL;
+	if (error)
+		goto out;
+	out->checks = list;
+	live_sort_checks(out);
 	error = read_list(
 		store, "SELECT name, slot, epoch, digest, latch FROM services ORDER BY name",
 		live_read_service, sizeof(*out->services), &list, &out->services_count, errors);
@@ -277,6 +301,7 @@ void live_release(struct live *live)
 	free(live->shares);
 	free(live->pins);
 	free(live->wishes);
+	free(live->checks);
 	free(live->services);
 	free(live->interfaces);
 	*live = (struct live){0};

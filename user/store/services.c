@@ -130,6 +130,9 @@ int store_remove_service(struct store *store, const char *service, struct errors
 		error = sql_change(store, NULL, "DELETE FROM wishes WHERE service = ?1",
 				   VALUES(TEXT(service)), errors);
 	if (!error)
+		error = sql_change(store, NULL, "DELETE FROM checks WHERE service = ?1",
+				   VALUES(TEXT(service)), errors);
+	if (!error)
 		error = sql_change(store, NULL, "DELETE FROM services WHERE name = ?1",
 				   VALUES(TEXT(service)), errors);
 	return error;

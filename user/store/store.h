@@ -100,6 +100,15 @@ struct live_wish {
 	char by[NAME_SIZE];
 };
 
+/* What checks last found of a backend; one of which nothing is known counts as up. */
+struct live_check {
+	char service[NAME_SIZE];
+	struct address backend;
+	bool up;
+	bool flapping; /* held down, whatever they find, until its era has ended */
+	uint64_t time_ns;
+};
+
 enum latch { LATCH_NONE, LATCH_KILLED, LATCH_ABORTED, LATCH_ROLLED_BACK, LATCH_LEASE_EXPIRED };
 /* "none", "killed", "aborted", "rolled_back", "lease_expired". */
 const char *latch_name(enum latch latch);
@@ -128,6 +137,8 @@ struct live {
 	size_t pins_count;
 	struct live_wish *wishes;
 	size_t wishes_count;
+	struct live_check *checks;
+	size_t checks_count;
 	struct live_service *services;
 	size_t services_count;
 	struct live_interface *interfaces;
@@ -145,6 +156,10 @@ struct live_service *live_service_of(const struct live *live, const char *servic
 const struct live_wish *live_wish_of(const struct live *live, const char *service,
 				     const struct address *backend);
 
+/* NULL: never checked. */
+const struct live_check *live_check_of(const struct live *live, const char *service,
+				       const struct address *backend);
+
 int store_set_share(struct store *store, const char *service, const char *rule, const char *cohort,
 		    uint32_t ppm, struct errors *errors);
 /* NULL stands for every rule or cohort. *@dropped (may be NULL) is how many there were. */
@@ -161,6 +176,12 @@ int store_drop_pins(struct store *store, const char *service, const char *cohort
 /* Its time and who are the writer's. */
 int store_set_wish(struct store *store, const char *service, const struct address *backend,
 		   enum wish wish, struct errors *errors);
+/* What checks found. Its time is now. */
+int store_set_check(struct store *store, const char *service, const struct address *backend,
+		    bool up, bool flapping, struct errors *errors);
+/* The backend is no longer checked. */
+int store_drop_check(struct store *store, const char *service, const struct address *backend,
+		     struct errors *errors);
 /* -ENOENT with an error where there is no such service. */
 int store_set_latch(struct store *store, const char *service, enum latch latch,
 		    struct errors *errors);

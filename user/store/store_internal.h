@@ -131,4 +131,9 @@ int lowest_free(struct store *store, sqlite3_stmt *statement, uint32_t from, uin
 		struct errors *errors);
 void forget_searches(struct store *store);
 
+/* ---- checks.c ---- */
+
+/* As live_check_of() searches. */
+void live_sort_checks(struct live *live);
+
 #endif

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "check/check.h"
+
+struct check check_begin(bool up, bool flapping)
+{
+	return (struct check){
+		.up = up, .flapping = flapping, .changes = flapping ? CHECK_CHANGES_MAX : 0};
+}
+
+bool check_era(struct check *check, uint64_t era)
+{
+	bool was_flapping = check->flapping;
+
+	if (era && (check->era == era || !check->era)) {
+		/* One that begins does so with a change that is counted already; what was stored as
+		 * flapping is so in the one that is found open. */
+		check->era = era;
+		return false;
+	}
+	if (!era && !check->era && !check->flapping)
+		return false; /* a change that is counted has not been published yet */
+	check->era = era;
+	check->changes = 0;
+	check->flapping = false;
+	return was_flapping;
+}
+
+bool check_result(struct check *check, uint32_t rise, uint32_t fall, bool passed)
+{
+	check->failures += !passed;
+	if (passed == check->up) {
+		check->streak = 0;
+		return false;
+	}
+	if (++check->streak < (check->up ? fall : rise))
+		return false;
+	check->streak = 0;
+	check->up = passed;
+	if (++check->changes >= CHECK_CHANGES_MAX)
+		check->flapping = true;
+	return true;
+}
