@@ -2,7 +2,9 @@
 /* rollout set, rollout reset: live shares over the file's, and back. */
 #include "allocation.h"
 #include "cli/cli.h"
+#include "control/rollouts.h"
 #include "policy/split.h"
+#include "store/rollouts.h"
 #include "util/text.h"
 
 #include <errno.h>
@@ -242,10 +244,26 @@ static int take_back(struct change *change, enum latch latch, size_t *dropped)
 
 	if (!error && latch != LATCH_NONE)
 		error = control_lift_latch(control, name);
+	if (!error)
+		error = store_close_rollouts(control->store, name, control->errors);
 	if (!error && json_object_size(before))
 		error = cli_audit(control, name, json_incref(before), json_null());
 	json_decref(before);
 	return error;
+}
+
+/* The shares of one that is under way are its own. */
+static int check_no_rollout(const struct change *change)
+{
+	char object[NAME_SIZE + 24];
+	uint64_t id;
+	int error = control_active_rollout(change->control, change->service->name, &id);
+
+	if (error || !id)
+		return error;
+	snprintf(object, sizeof(object), "services/%s/rollout", change->service->name);
+	return errors_add(change->cli->errors, NULL, object, "`rollout abort` ends it",
+			  "rollout %llu is under way", (unsigned long long)id);
 }
 
 static void print_reset(const struct change *change, enum latch latch, size_t dropped)
@@ -271,6 +289,8 @@ int command_rollout_reset(struct cli *cli)
 	size_t dropped = 0;
 	int error = begin(&change);
 
+	if (!error)
+		error = check_no_rollout(&change);
 	if (!error) {
 		const struct live_service *live =
 			live_service_of(&change.control->live, change.service->name);

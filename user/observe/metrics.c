@@ -368,7 +368,7 @@ static int share_of(struct page *page, enum share_kind kind,
 		*ppm = service->rules[rule].base_ppm[cohort];
 		return 0;
 	default:
-		return actual_share(page->control, snapshot, rule, cohort, ppm);
+		return actual_share(page->control, snapshot, rule, cohort, ACTUAL_FLOWS, ppm);
 	}
 }
 
