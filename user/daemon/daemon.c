@@ -7,10 +7,12 @@
  */
 #include "daemon/daemon.h"
 
+#include "daemon/checks.h"
 #include "daemon/http.h"
 #include "daemon/lease.h"
 #include "daemon/presence.h"
 #include "daemon/refresh.h"
+#include "daemon/rollouts.h"
 #include "observe/metrics.h"
 #include "observe/rotation.h"
 #include "util/log.h"
@@ -30,7 +32,16 @@
 #define NETLINK_SETTLE_US 50000ULL
 #define BUSY_PATIENCE	  10 /* times that the writer lock is not had before that is said */
 
-enum task { TASK_MAINTAIN, TASK_STORE, TASK_PAGE, TASK_REFRESH, TASK_ROTATE, TASKS };
+enum task {
+	TASK_MAINTAIN,
+	TASK_STORE,
+	TASK_PAGE,
+	TASK_REFRESH,
+	TASK_ROTATE,
+	TASK_ROLLOUTS,
+	TASK_CHECKS,
+	TASKS
+};
 
 struct daemon {
 	struct place place;
@@ -38,6 +49,8 @@ struct daemon {
 	sd_event *event;
 	struct next_hops *next_hops;
 	sd_event_source *refresh;    /* one shot, soon after netlink said something */
+	struct rollouts *rollouts;   /* NULL with --once */
+	struct checker *checker;     /* NULL with --once */
 	struct refresher *refresher; /* NULL with --once */
 	struct leaser *leaser;	     /* the same */
 	sd_event_source *rotate;     /* one shot, while a window is taken */
@@ -244,6 +257,8 @@ static void look_at_store(struct daemon *daemon)
 				refresher_look_again(daemon->refresher);
 			if (daemon->leaser)
 				leaser_look_again(daemon->leaser, control);
+			if (daemon->checker && !error)
+				error = checker_follow(daemon->checker, control);
 		}
 		control_close(control);
 	}
@@ -390,6 +405,33 @@ static void refresh_segments(struct daemon *daemon)
 		errors_free(errors);
 }
 
+/* ---- rollouts ---- */
+
+/* Another writer is no error: the next round tells and does what this one could not. */
+static void go_on_with_rollouts(struct daemon *daemon)
+{
+	struct errors *errors = errors_new();
+	int error = rollouts_round(daemon->rollouts, errors);
+
+	if (error == -EBUSY)
+		errors_free(errors);
+	else
+		end_task(daemon, TASK_ROLLOUTS, errors, error);
+}
+
+/* ---- checks ---- */
+
+static void go_on_with_checks(struct daemon *daemon)
+{
+	struct errors *errors = errors_new();
+	int error = checker_round(daemon->checker, errors);
+
+	if (error == -EBUSY)
+		errors_free(errors);
+	else
+		end_task(daemon, TASK_CHECKS, errors, error);
+}
+
 /* ---- the loop ---- */
 
 static int on_refresh(sd_event_source *source, uint64_t time, void *data)
@@ -425,6 +467,10 @@ static void run_round(struct daemon *daemon)
 	    daemon->rounds % REFRESH_ROUNDS == 0)
 		maintain(daemon);
 	refresh_segments(daemon);
+	if (daemon->checker)
+		go_on_with_checks(daemon);
+	if (daemon->rollouts)
+		go_on_with_rollouts(daemon);
 	if (daemon->rotate && !daemon->rotation && monotonic_now_ns() >= daemon->rotation_due)
 		rotate_soon(daemon, true);
 	http_tick(daemon->http);
@@ -523,6 +569,10 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 		daemon.leaser =
 			leaser_new(daemon.event, &daemon.place, actor, on_lease_ended, &daemon);
 		error = daemon.refresher && daemon.leaser ? 0 : -ENOMEM;
+		if (!error)
+			error = rollouts_new(daemon.event, &daemon.place, actor, &daemon.rollouts);
+		if (!error)
+			error = checker_new(daemon.event, &daemon.place, actor, &daemon.checker);
 	}
 	if (error)
 		goto out;
@@ -547,6 +597,8 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 	sd_notify(0, "READY=1");
 	error = sd_event_loop(daemon.event);
 out:
+	rollouts_free(daemon.rollouts);
+	checker_free(daemon.checker);
 	refresher_free(daemon.refresher);
 	leaser_free(daemon.leaser);
 	stop_rotation(&daemon);

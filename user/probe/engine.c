@@ -155,6 +155,11 @@ int probe_engine_new(sd_event *event, struct probe_engine **out)
 	return 0;
 }
 
+void probe_engine_widen(struct probe_engine *engine, size_t connections)
+{
+	engine->queues[QUEUE_CONNECTIONS].running_most = connections;
+}
+
 static void cancel_all(struct probe_list *list)
 {
 	while (!TAILQ_EMPTY(list))

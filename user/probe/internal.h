@@ -54,10 +54,6 @@ void probe_enter(struct probe_engine *engine, struct probe *probe, const struct 
 /* It is over: destroys it, before its callback is called, so that the next may have its place. */
 void probe_end(struct probe *probe);
 
-/* One line of valid UTF-8, cut where it is too long, whatever it is made of. */
-void probe_say(char out[PROBE_ERROR_SIZE], const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
 /* ---- multi.c: libcurl on the loop ---- */
 
 int multi_new(struct probe_engine *engine);

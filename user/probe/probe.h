@@ -32,10 +32,16 @@ struct probe;
 
 /* Blocks SIGCHLD, as the loop needs it to hear of commands. -errno. */
 int probe_engine_new(sd_event *event, struct probe_engine **out);
+/* So many connections under way at a time. */
+void probe_engine_widen(struct probe_engine *engine, size_t connections);
 /* Cancels whatever there is. NULL is allowed. */
 void probe_engine_free(struct probe_engine *engine);
 
 /* Its callback is not called any more. NULL is allowed. */
 void probe_cancel(struct probe *probe);
+
+/* One line of valid UTF-8, cut where it is too long, whatever it is made of. */
+void probe_say(char out[PROBE_ERROR_SIZE], const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 #endif

@@ -69,6 +69,7 @@ struct drive {
 	const struct service *service;
 	size_t cohort;
 	struct rollout_state state;
+	const struct judgement *judgement; /* of the event, or NULL */
 	bool is_start;
 };
 
@@ -240,15 +241,33 @@ static int latch(struct drive *drive, const struct rollout_action *action)
 	return error ? error : control_latch(drive->control, drive->service->name, after);
 }
 
+/* Clients of the canary with an event of the metric, by the judgement: of a time nobody is noted by
+ * name, for all clients have one. */
+static uint64_t events_judged(const struct drive *drive, const char *metric)
+{
+	const struct judgement *judgement = drive->judgement;
+
+	for (size_t i = 0; judgement && i < judgement->metrics_count; i++)
+		if (!strcmp(judgement->metrics[i].name, metric))
+			return judgement->metrics[i].canary_events;
+	return 0;
+}
+
 /* Of whom went back: clients of the canary with an event of that metric, or of any. */
 static int count_affected(struct drive *drive, const struct rollout_note *note, uint64_t *affected)
 {
+	uint64_t judged = events_judged(drive, note->metric);
+	int error;
+
 	*affected = UINT64_MAX;
 	if (!note->has_shares || !rollout_is_undone(drive->state.phase))
 		return 0;
-	return store_count_rollout_clients(
+	error = store_count_rollout_clients(
 		drive->control->store, drive->service->name, drive->state.id, drive->state.cohort,
 		*note->metric ? note->metric : NULL, affected, drive->control->errors);
+	if (!error && judged > *affected)
+		*affected = judged;
+	return error;
 }
 
 static int note_to_text(struct drive *drive, const struct rollout_note *note, char **out)
@@ -309,7 +328,7 @@ static int act(struct drive *drive, const struct rollout_action *action)
 		return latch(drive, action);
 	case ACTION_CALL_HOOK:
 		return queue_call(drive, action);
-		case ACTION_BEGIN_WINDOW:
+	case ACTION_BEGIN_WINDOW:
 		return control_begin_window(drive->control, drive->service->name, action->window,
 					    action->settle);
 	case ACTION_DROP_CALLS:
@@ -374,6 +393,7 @@ int rollout_apply(struct control *control, const struct service *service,
 		.control = control,
 		.service = service,
 		.cohort = rollout_cohort(service),
+		.judgement = event->kind == EVENT_TICK ? event->judgement : NULL,
 		.is_start = event->kind == EVENT_START,
 	};
 	uint32_t shares[RULES_MAX] = {0};

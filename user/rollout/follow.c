@@ -83,6 +83,16 @@ static int compare_tallies(const struct followed_tally *a, uint32_t metric, uint
 	return a->rule < rule ? -1 : a->rule > rule;
 }
 
+static void add_events(struct guard_stratum *stratum, uint64_t k, uint64_t n, double pi)
+{
+	stratum->k += k;
+	stratum->n += n;
+	if (!stratum->n || stratum->n == n)
+		stratum->pi = pi;
+	else
+		stratum->pi += (pi - stratum->pi) * ((double)n / (double)stratum->n);
+}
+
 int follow_tally(struct followed *followed, uint32_t metric, uint32_t window, uint32_t rule,
 		 uint64_t k, uint64_t n, double pi)
 {
@@ -104,9 +114,7 @@ int follow_tally(struct followed *followed, uint32_t metric, uint32_t window, ui
 		grown[at] =
 			(struct followed_tally){.metric = metric, .window = window, .rule = rule};
 	}
-	followed->tallies[at].stratum.k += k;
-	followed->tallies[at].stratum.n += n;
-	followed->tallies[at].stratum.pi = pi;
+	add_events(&followed->tallies[at].stratum, k, n, pi);
 	return 0;
 }
 
@@ -272,7 +280,8 @@ static json_t *pairs_to_json(const struct followed *followed)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ROLLOUT_METRICS_MAX; i++)
-		json_array_append_new(list, json_pack("[b, f, f]", followed->pairs[i].is_known,
+		json_array_append_new(list, json_pack("[b, I, f, f]", followed->pairs[i].is_known,
+						      (json_int_t)followed->pairs[i].time_ns,
 						      followed->pairs[i].canary,
 						      followed->pairs[i].control));
 	return list;
@@ -355,6 +364,7 @@ static int counts_from_json(struct followed *followed, const json_t *list)
 
 static int pairs_from_json(struct followed *followed, const json_t *list)
 {
+	json_int_t time_ns;
 	json_t *item;
 	int is_known;
 	size_t i;
@@ -362,10 +372,11 @@ static int pairs_from_json(struct followed *followed, const json_t *list)
 	json_array_foreach(list, i, item)
 	{
 		if (i >= ROLLOUT_METRICS_MAX ||
-		    json_unpack(item, "[b, F, F]", &is_known, &followed->pairs[i].canary,
-				&followed->pairs[i].control))
+		    json_unpack(item, "[b, I, F, F]", &is_known, &time_ns,
+				&followed->pairs[i].canary, &followed->pairs[i].control))
 			return -EINVAL;
 		followed->pairs[i].is_known = is_known;
+		followed->pairs[i].time_ns = time_ns;
 	}
 	return 0;
 }

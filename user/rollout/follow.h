@@ -37,6 +37,7 @@ struct followed_count {
 /* The counters behind paired counts, as they were last seen: their increments are the events. */
 struct followed_pair {
 	bool is_known;
+	uint64_t time_ns; /* CLOCK_REALTIME: when they were asked for */
 	double canary, control;
 };
 
@@ -70,7 +71,8 @@ int follow_window(struct followed *followed, const struct rollout_state *state,
 /* The window that @time_ns falls in, or NULL: before the first. */
 const struct followed_window *follow_window_at(const struct followed *followed, uint64_t time_ns);
 
-/* Adds @k of @n events. -ENOMEM. */
+/* Adds @k of @n events. Where @pi is not always the same, their mean over the events counts.
+ * -ENOMEM. */
 int follow_tally(struct followed *followed, uint32_t metric, uint32_t window, uint32_t rule,
 		 uint64_t k, uint64_t n, double pi);
 /*

@@ -176,9 +176,10 @@ enum rollout_event_kind {
 
 /* What else a tick knows. */
 struct rollout_facts {
-	double load;	  /* rollout_load() of rollout_next_shares(); NAN: unknown, which waits */
-	bool cohort_lost; /* no backend of the canary is alive */
-	const char *hold; /* why nothing may be promoted now (drift, a full table), or NULL */
+	double load;	    /* rollout_load() of rollout_next_shares(); NAN: unknown, which waits */
+	bool cohort_lost;   /* no backend of the canary is alive */
+	const char *hold;   /* why nothing may be promoted now (drift, a full table), or NULL */
+	uint64_t window_ns; /* the longest window; 0: ROLLOUT_WINDOW_NS */
 };
 
 struct rollout_event {

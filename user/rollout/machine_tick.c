@@ -416,7 +416,8 @@ void feed_tick(struct feed *feed)
 	guard(feed);
 	if (!rollout_is_active(state->phase))
 		return;
-	if (state->elapsed_ns - state->window_ns >= ROLLOUT_WINDOW_NS)
+	if (state->elapsed_ns - state->window_ns >=
+	    (feed->event->facts.window_ns ? feed->event->facts.window_ns : ROLLOUT_WINDOW_NS))
 		begin_window(feed, false);
 	while (!state->pause && rollout_is_active(state->phase) && state->begun == begun &&
 	       move(feed))

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The queue of calls is the store's. A call that is begun is remembered here until
+ * the queue no longer has it: so none is begun twice by one daemon, however often the writer lock
+ * is not had; and one that the machine no longer waits for is given up. A daemon that comes back
+ * knows nothing and calls again: at least once.
+ *
+ * Calls of one hook are made one after the other, in their order; different hooks do not wait for
+ * each other, nor do metrics for hooks: they have an engine of their own.
+ */
+#include "daemon/rollouts_internal.h"
+
+#include "probe/hook.h"
+#include "rollout/drive.h"
+#include "util/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CALLS_MAX PROBE_CONNECTIONS_MAX /* under way at a time */
+
+enum call_state { CALL_UNDER_WAY, CALL_ANSWERED, CALL_REPORTED };
+
+struct call {
+	struct hooks *hooks;
+	struct hook_call queued; /* without its JSON */
+	enum hook_event on;
+	enum call_state state;
+	struct probe *probe; /* CALL_UNDER_WAY */
+	bool ok;
+};
+
+struct failures {
+	char service[NAME_SIZE];
+	enum hook_event on;
+	uint64_t count;
+};
+
+struct hooks {
+	struct probe_engine *engine;
+	struct call **calls; /* in the order of their numbers */
+	size_t count;
+	struct failures *failures;
+	size_t failures_count;
+};
+
+static int hooks_new(sd_event *event, struct hooks **out)
+{
+	struct hooks *hooks = calloc(1, sizeof(*hooks));
+	int error = hooks ? probe_engine_new(event, &hooks->engine) : -ENOMEM;
+
+	if (error)
+		free(hooks);
+	else
+		*out = hooks;
+	return error;
+}
+
+void hooks_free(struct hooks *hooks)
+{
+	if (!hooks)
+		return;
+	probe_engine_free(hooks->engine);
+	for (size_t i = 0; i < hooks->count; i++)
+		free(hooks->calls[i]);
+	free(hooks->calls);
+	free(hooks->failures);
+	free(hooks);
+}
+
+/* ---- failures ---- */
+
+static const char *const event_names[] = {
+	[HOOK_BEFORE_STEP] = "before_step",
+	[HOOK_AFTER_STEP] = "after_step",
+	[HOOK_ROLLBACK] = "rollback",
+	[HOOK_SUCCESS] = "success",
+};
+
+static struct failures *failures_of(const struct hooks *hooks, const char *service,
+				    enum hook_event on)
+{
+	for (size_t i = 0; i < hooks->failures_count; i++)
+		if (hooks->failures[i].on == on && !strcmp(hooks->failures[i].service, service))
+			return &hooks->failures[i];
+	return NULL;
+}
+
+uint64_t hooks_failures(const struct rollouts *rollouts, const char *service, enum hook_event on)
+{
+	const struct failures *failures =
+		rollouts->hooks ? failures_of(rollouts->hooks, service, on) : NULL;
+
+	return failures ? failures->count : 0;
+}
+
+static void count_failure(struct hooks *hooks, const char *service, enum hook_event on)
+{
+	struct failures *failures = failures_of(hooks, service, on), *grown;
+
+	if (!failures) {
+		grown = reallocarray(hooks->failures, hooks->failures_count + 1, sizeof(*grown));
+		if (!grown)
+			return;
+		hooks->failures = grown;
+		failures = &grown[hooks->failures_count++];
+		*failures = (struct failures){.on = on};
+		snprintf(failures->service, sizeof(failures->service), "%s", service);
+	}
+	failures->count++;
+}
+
+/* ---- calls ---- */
+
+/* Not its URL, which may hold a secret. */
+static void on_called(void *data, bool ok, const char *error)
+{
+	struct call *call = data;
+
+	call->probe = NULL;
+	call->state = CALL_ANSWERED;
+	call->ok = ok;
+	if (ok)
+		return;
+	count_failure(call->hooks, call->queued.service, call->on);
+	log_note("services/%s/rollout/hooks/%u: %s of rollout %llu: %s", call->queued.service,
+		 call->queued.hook, event_names[call->on], (unsigned long long)call->queued.id,
+		 error);
+}
+
+static const struct rollout_hook *hook_of(const struct rollouts *rollouts,
+					  const struct hook_call *queued)
+{
+	const struct service *service = policy_service(rollouts->control->policy, queued->service);
+
+	return service && queued->hook < service->rollout.hooks_count
+		       ? &service->rollout.hooks[queued->hook]
+		       : NULL;
+}
+
+/* A number alone may be given again. */
+static bool is_same(const struct hook_call *a, const struct hook_call *b)
+{
+	return a->number == b->number && a->id == b->id && a->call == b->call &&
+	       a->hook == b->hook && !strcmp(a->service, b->service);
+}
+
+static bool is_queued(const struct hook_call *queue, size_t count, const struct hook_call *call)
+{
+	for (size_t i = 0; i < count; i++)
+		if (is_same(&queue[i], call))
+			return true;
+	return false;
+}
+
+static bool is_known(const struct hooks *hooks, const struct hook_call *queued)
+{
+	for (size_t i = 0; i < hooks->count; i++)
+		if (is_same(&hooks->calls[i]->queued, queued))
+			return true;
+	return false;
+}
+
+/* Those that the queue has no more: told of, or given up by the machine. */
+static void forget_dropped(struct hooks *hooks, const struct hook_call *queue, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < hooks->count; i++) {
+		struct call *call = hooks->calls[i];
+
+		if (is_queued(queue, count, &call->queued)) {
+			hooks->calls[kept++] = call;
+			continue;
+		}
+		probe_cancel(call->probe);
+		free(call);
+	}
+	hooks->count = kept;
+}
+
+/* Is an earlier call of the same hook not over yet? */
+static bool has_to_wait(const struct hooks *hooks, const struct hook_call *queued)
+{
+	for (size_t i = 0; i < hooks->count; i++)
+		if (hooks->calls[i]->state == CALL_UNDER_WAY &&
+		    hooks->calls[i]->queued.hook == queued->hook &&
+		    !strcmp(hooks->calls[i]->queued.service, queued->service))
+			return true;
+	return false;
+}
+
+static int begin(struct hooks *hooks, const struct hook_call *queued,
+		 const struct rollout_hook *hook)
+{
+	const struct hook_request request = {
+		.url = hook ? hook->url : "",
+		.json = queued->json,
+		.timeout_ms = hook ? hook->timeout_ms : 0,
+		.retries = hook ? hook->retries : 0,
+	};
+	struct call **grown = reallocarray(hooks->calls, hooks->count + 1, sizeof(*grown)), *call;
+	int error = 0;
+
+	if (!grown)
+		return -ENOMEM;
+	hooks->calls = grown;
+	call = calloc(1, sizeof(*call));
+	if (!call)
+		return -ENOMEM;
+	*call = (struct call){.hooks = hooks, .queued = *queued};
+	call->queued.json = NULL;
+	if (hook) {
+		call->on = hook->on;
+		error = probe_hook(hooks->engine, &request, on_called, call, &call->probe);
+	} else {
+		call->state = CALL_ANSWERED; /* nobody is there to be called any more */
+	}
+	if (error)
+		free(call);
+	else
+		hooks->calls[hooks->count++] = call;
+	return error;
+}
+
+static int begin_due(struct rollouts *rollouts, const struct hook_call *queue, size_t count)
+{
+	struct hooks *hooks = rollouts->hooks;
+	int error = 0;
+
+	for (size_t i = 0; i < count && hooks->count < CALLS_MAX && !error; i++)
+		if (!is_known(hooks, &queue[i]) && !has_to_wait(hooks, &queue[i]))
+			error = begin(hooks, &queue[i], hook_of(rollouts, &queue[i]));
+	return error;
+}
+
+/* ---- telling the machine ---- */
+
+static int report(struct rollouts *rollouts, struct call *call, struct errors *errors)
+{
+	struct control *control;
+	int error = control_open_write(rollouts->place, rollouts->actor, errors, &control);
+
+	if (error)
+		return error;
+	error = rollout_hook_called(control, &call->queued, call->ok);
+	control_close(control);
+	if (!error)
+		call->state = CALL_REPORTED;
+	return error;
+}
+
+static int report_answered(struct rollouts *rollouts, struct errors *errors)
+{
+	struct hooks *hooks = rollouts->hooks;
+	int error = 0, first = 0;
+
+	for (size_t i = 0; i < hooks->count && error != -EBUSY; i++) {
+		if (hooks->calls[i]->state != CALL_ANSWERED)
+			continue;
+		error = report(rollouts, hooks->calls[i], errors);
+		first = first ? first : error;
+	}
+	return first;
+}
+
+int hooks_call(struct rollouts *rollouts, struct errors *errors)
+{
+	struct hook_call *queue;
+	size_t count;
+	int error = rollouts->hooks ? 0 : hooks_new(rollouts->event, &rollouts->hooks);
+
+	if (!error)
+		error = store_hook_calls(rollouts->control->store, &queue, &count, errors);
+	if (error)
+		return error;
+	forget_dropped(rollouts->hooks, queue, count);
+	error = begin_due(rollouts, queue, count);
+	hook_calls_release(queue, count);
+	return error ? error : report_answered(rollouts, errors);
+}

@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A round, for each followed service: the window that the machine wants is made known to the judge
+ * (and stored) before its counts are looked at; then look, tick, save. What the store could not be
+ * told, for another wrote, is kept for the next round.
+ */
+#include "daemon/rollouts.h"
+
+#include "daemon/rollouts_internal.h"
+#include "observe/snapshot.h"
+#include "rollout/drive.h"
+#include "util/log.h"
+#include "util/text.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SWEEP_US	500000ULL
+#define SWEEP_STEP_US	2000ULL /* between two steps of a sweep: others have their turn */
+#define COUNTS_EVERY_NS (10 * 1000000000ULL)
+#define DRIFT_EVERY_NS	(60 * 1000000000ULL)
+#define DRIFT_MOST	.25
+
+/* ---- what is followed ---- */
+
+/* "rollouts/SERVICE": what follow.h remembers. */
+static void note_key(const char *service, char key[NAME_SIZE + 16])
+{
+	snprintf(key, NAME_SIZE + 16, "rollouts/%s", service);
+}
+
+/* A rollout that nobody followed yet, or that an earlier daemon did. */
+static int recall(struct rollouts *rollouts, const struct service *service, uint64_t id,
+		  struct followed *out)
+{
+	char key[NAME_SIZE + 16], *text = NULL;
+	json_t *json = NULL;
+	int error;
+
+	note_key(service->name, key);
+	error = store_note(rollouts->control->store, key, &text, rollouts->control->errors);
+	if (error && error != -ENOENT)
+		return error;
+	if (text)
+		json = json_loads(text, 0, NULL);
+	free(text);
+	if (!json || (uint64_t)json_integer_value(json_object_get(json, "id")) != id ||
+	    follow_from_json(out, service, json))
+		follow_init(out, service, id);
+	json_decref(json);
+	return 0;
+}
+
+static struct watched *watched_of(struct rollouts *rollouts, const char *service)
+{
+	for (size_t i = 0; i < rollouts->count; i++)
+		if (!strcmp(rollouts->list[i]->followed.service, service))
+			return rollouts->list[i];
+	return NULL;
+}
+
+void watched_free(struct watched *watched)
+{
+	if (!watched)
+		return;
+	samples_stop(watched);
+	follow_release(&watched->followed);
+	free(watched->counts);
+	free(watched->clients);
+	free(watched->judgement);
+	free(watched);
+}
+
+static void forget(struct rollouts *rollouts, size_t at)
+{
+	watched_free(rollouts->list[at]);
+	memmove(&rollouts->list[at], &rollouts->list[at + 1],
+		(--rollouts->count - at) * sizeof(*rollouts->list));
+}
+
+static int watch(struct rollouts *rollouts, const struct service *service, uint64_t id,
+		 struct watched **out)
+{
+	struct watched *watched = watched_of(rollouts, service->name), **grown;
+	int error;
+
+	*out = watched;
+	if (watched && watched->followed.id == id) {
+		follow_rebind(&watched->followed, service);
+		return 0;
+	}
+	if (watched)
+		for (size_t i = 0; i < rollouts->count; i++)
+			if (rollouts->list[i] == watched) {
+				forget(rollouts, i);
+				break;
+			}
+	grown = reallocarray(rollouts->list, rollouts->count + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	rollouts->list = grown;
+	watched = calloc(1, sizeof(*watched));
+	if (!watched)
+		return -ENOMEM;
+	watched->rollouts = rollouts;
+	error = recall(rollouts, service, id, &watched->followed);
+	if (error) {
+		free(watched);
+		return error;
+	}
+	watched->returned = true;
+	rollouts->list[rollouts->count++] = *out = watched;
+	return 0;
+}
+
+/* ---- what the store is told ---- */
+
+static int save_followed(struct watched *watched, struct store *store, struct errors *errors)
+{
+	char key[NAME_SIZE + 16], *text;
+	json_t *json = follow_to_json(&watched->followed);
+	int error;
+
+	note_key(watched->followed.service, key);
+	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	error = text ? store_set_note(store, key, text, errors) : -ENOMEM;
+	free(text);
+	json_decref(json);
+	return error;
+}
+
+static int save(struct watched *watched, struct store *store, struct errors *errors)
+{
+	const struct followed *followed = &watched->followed;
+	int error = 0;
+
+	if (watched->counts_count)
+		error = store_add_rollout_counts(store, followed->service, followed->id,
+						 watched->counts, watched->counts_count, errors);
+	for (size_t i = 0; i < watched->clients_count && !error; i++)
+		error = store_note_rollout_client(store, followed->service, followed->id,
+						  &watched->clients[i], errors);
+	if (!error && watched->has_news)
+		error = save_followed(watched, store, errors);
+	if (!error && watched->has_judgement)
+		error = store_set_judgement(store, followed->service, followed->id,
+					    watched->judgement, errors);
+	return error;
+}
+
+static bool has_to_save(const struct watched *watched)
+{
+	return watched->counts_count || watched->clients_count || watched->has_news ||
+	       watched->has_judgement;
+}
+
+static void saved(struct watched *watched)
+{
+	free(watched->counts);
+	watched->counts = NULL;
+	watched->counts_count = watched->clients_count = 0;
+	watched->has_news = watched->has_judgement = false;
+}
+
+/* One transaction for all of them. */
+static int save_all(struct rollouts *rollouts, struct errors *errors)
+{
+	struct store *store;
+	size_t i, count = 0;
+	int error;
+
+	for (i = 0; i < rollouts->count; i++)
+		count += has_to_save(rollouts->list[i]);
+	if (!count)
+		return 0;
+	error = store_open_write(rollouts->place->state, rollouts->place->wait_ms, rollouts->actor,
+				 &store, errors);
+	if (error)
+		return error;
+	for (i = 0; i < rollouts->count && !error; i++)
+		if (has_to_save(rollouts->list[i]))
+			error = save(rollouts->list[i], store, errors);
+	if (!error)
+		error = store_commit(store, errors);
+	store_close(store);
+	for (i = 0; i < rollouts->count && !error; i++)
+		saved(rollouts->list[i]);
+	return error;
+}
+
+/* ---- look ---- */
+
+static double drift_now(struct watched *watched, const struct service *service, uint64_t now_ns)
+{
+	if (now_ns - watched->drift_ns >= DRIFT_EVERY_NS) {
+		watched->drift = gather_drift(watched->rollouts->control, service);
+		watched->drift_ns = now_ns;
+	}
+	return watched->drift;
+}
+
+static void keep_judgement(struct watched *watched, const struct judgement *judgement)
+{
+	json_t *json = judgement_to_json(judgement);
+	char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+
+	json_decref(json);
+	if (!text)
+		return;
+	if (watched->judgement && !strcmp(watched->judgement, text)) {
+		free(text);
+		return;
+	}
+	free(watched->judgement);
+	watched->judgement = text;
+	watched->has_judgement = true;
+}
+
+static int keep_counts(struct watched *watched, const struct service *service,
+		       const struct judge_input *input, uint64_t now_ns)
+{
+	struct rollout_count *counts, *grown;
+	size_t count;
+	int error;
+
+	error = follow_increments(&watched->followed, input, service, now_ns, &counts, &count);
+	if (error)
+		return error;
+	grown = reallocarray(watched->counts, watched->counts_count + count + 1, sizeof(*grown));
+	if (grown) {
+		watched->counts = grown;
+		memcpy(grown + watched->counts_count, counts, count * sizeof(*counts));
+		watched->counts_count += count;
+		watched->counts_ns = now_ns;
+		watched->has_news = watched->has_news || count;
+	}
+	free(counts);
+	return grown ? 0 : -ENOMEM;
+}
+
+/* Does the judge know of the machine's window, and the store that it does? */
+static int bring_to_window(struct watched *watched, const struct service *service,
+			   const struct rollout_state *state, uint64_t now_ns)
+{
+	uint32_t shares[RULES_MAX][COHORTS_MAX];
+	int began;
+
+	gather_shares(watched->rollouts->control, service, shares);
+	began = follow_window(&watched->followed, state, shares, now_ns);
+	if (began < 0)
+		return began;
+	if (began)
+		watched->has_news = watched->window_is_new = true;
+	return watched->window_is_new ? -EAGAIN : 0;
+}
+
+static bool bake_is_over(const struct service *service, const struct rollout_state *state)
+{
+	const struct rollout *plan = &service->rollout;
+
+	return state->step_ns >= (plan->settle_ms + plan->bake_ms) * 1000000;
+}
+
+/* -EAGAIN: there is nothing that could be looked at now. */
+static int look(struct watched *watched, const struct service *service,
+		const struct rollout_state *state, uint64_t now_ns, struct judgement *out)
+{
+	struct control *control = watched->rollouts->control;
+	struct gathered gathered;
+	int error = bring_to_window(watched, service, state, now_ns);
+
+	if (error)
+		return error;
+	error = gather(control, service, &watched->followed, state, &gathered);
+	if (!error) {
+		gathered.input.bake_is_over = bake_is_over(service, state);
+		gathered.input.has_drifted = drift_now(watched, service, now_ns) > DRIFT_MOST;
+		samples_give(watched, now_ns);
+		if (judge_look(&watched->followed.judge, &gathered.input, now_ns, out))
+			watched->has_news = true;
+		keep_judgement(watched, out);
+		if (now_ns - watched->counts_ns >= COUNTS_EVERY_NS)
+			error = keep_counts(watched, service, &gathered.input, now_ns);
+	}
+	gathered_release(&gathered);
+	return error;
+}
+
+/* ---- tick ---- */
+
+/* What rules decide, in flows since the maps were made: how heavy a rule is. */
+static int traffic_of(struct rollouts *rollouts, const char *service, double traffic[RULES_MAX])
+{
+	struct snapshot snapshot;
+	size_t rule, cohort;
+	int error = snapshot_read(rollouts->control, service, &snapshot);
+
+	if (error)
+		return error;
+	for (rule = 0; snapshot.services_count && rule < snapshot.services[0].rules_count; rule++)
+		for (cohort = 0; cohort < COHORTS_MAX; cohort++)
+			traffic[rule] += snapshot.services[0].rules[rule].cohorts[cohort].syns;
+	snapshot_release(&snapshot);
+	return 0;
+}
+
+static double load_of(struct rollouts *rollouts, const struct service *service,
+		      const struct rollout_state *state)
+{
+	struct control *control = rollouts->control;
+	uint32_t now[RULES_MAX], next[RULES_MAX], shares[RULES_MAX][COHORTS_MAX];
+	size_t canary = rollout_cohort(service), rule;
+	double traffic[RULES_MAX] = {0};
+
+	gather_shares(control, service, shares);
+	for (rule = 0; rule < RULES_MAX; rule++)
+		now[rule] = shares[rule][canary];
+	if (!rollout_next_shares(service, state, now, next))
+		return 0;
+	if (service->rollout.max_load > 0 && traffic_of(rollouts, service->name, traffic))
+		return NAN;
+	return rollout_load(next, traffic, service->rules_count,
+			    gather_weight(control, service, canary),
+			    gather_weight(control, service, 0));
+}
+
+/* With what led to it: counts, and who was touched, are told in the same transaction. */
+static int drive(struct watched *watched, const char *service, struct rollout_event *event,
+		 struct errors *errors)
+{
+	struct rollouts *rollouts = watched->rollouts;
+	const struct service *found;
+	struct control *control;
+	int error = control_open_write(rollouts->place, rollouts->actor, errors, &control);
+
+	if (error)
+		return error;
+	found = policy_service(control->policy, service);
+	if (found)
+		error = save(watched, control->store, errors);
+	if (found && !error)
+		error = rollout_drive(control, found, event);
+	control_close(control);
+	if (!error)
+		saved(watched);
+	return error;
+}
+
+/* A window, or the rollout, is about to end: what it has counted until now. */
+static int keep_last_counts(struct watched *watched, const struct service *service,
+			    const struct rollout_state *state)
+{
+	struct gathered gathered;
+	int error = watched->window_is_new ? -EAGAIN
+					   : gather(watched->rollouts->control, service,
+						    &watched->followed, state, &gathered);
+
+	if (error)
+		return error == -EAGAIN ? 0 : error;
+	error = keep_counts(watched, service, &gathered.input, time_now_ns());
+	gathered_release(&gathered);
+	return error;
+}
+
+static int tick(struct watched *watched, const struct service *service,
+		const struct rollout_state *state, const struct judgement *judgement,
+		struct errors *errors)
+{
+	struct rollouts *rollouts = watched->rollouts;
+	struct rollout_event event = {
+		.kind = watched->returned ? EVENT_RETURN : EVENT_TICK,
+		.now = rollout_clock_now(),
+		.by = "guard",
+		.reason = "",
+		.judgement = judgement,
+		.window = watched->followed.judge.state.window,
+		.facts.load = load_of(rollouts, service, state),
+		.facts.window_ns = rollouts->window_ns,
+		.facts.cohort_lost =
+			gather_is_lost(rollouts->control, service, rollout_cohort(service)),
+	};
+	int error;
+
+	if (watched->drift > DRIFT_MOST)
+		event.facts.hold =
+			"a model that its segments come from has drifted (PSI above .25)";
+	if (event.kind == EVENT_RETURN)
+		event.counts_lost =
+			state->begun && !gather_is_current(rollouts->control, service, state);
+	if (!rollout_would_act(service, state, &event)) {
+		watched->returned = false;
+		return 0;
+	}
+	error = keep_last_counts(watched, service, state);
+	if (!error)
+		error = drive(watched, service->name, &event, errors);
+	if (!error)
+		watched->returned = false;
+	return error;
+}
+
+/* ---- a round ---- */
+
+static int follow_service(struct rollouts *rollouts, const struct service *service,
+			  struct errors *errors)
+{
+	struct judgement judgement;
+	struct rollout_state state;
+	struct watched *watched;
+	int error = rollout_load_state(rollouts->control->store, service->name, &state, errors);
+
+	if (error || !state.id ||
+	    (!rollout_is_active(state.phase) && state.phase != ROLLOUT_SUCCEEDED))
+		return error;
+	error = watch(rollouts, service, state.id, &watched);
+	if (error)
+		return error;
+	watched->is_live = true;
+	samples_ask(watched, service);
+	if (!watched->returned) {
+		error = credit_feedback(watched, service, errors);
+		if (!error)
+			error = look(watched, service, &state, time_now_ns(), &judgement);
+	} else {
+		error = -EAGAIN;
+	}
+	if (error && error != -EAGAIN)
+		return error;
+	if (!rollout_is_active(state.phase))
+		return 0;
+	return tick(watched, service, &state, error ? NULL : &judgement, errors);
+}
+
+static int look_again(struct rollouts *rollouts, struct errors *errors)
+{
+	int error;
+
+	if (!rollouts->control)
+		return control_open_following(rollouts->place, errors, &rollouts->control);
+	error = control_look_again(rollouts->control, errors);
+	if (error) {
+		control_close(rollouts->control);
+		rollouts->control = NULL;
+	}
+	return error;
+}
+
+static void forget_ended(struct rollouts *rollouts)
+{
+	for (size_t i = rollouts->count; i--;)
+		if (!rollouts->list[i]->is_live && !has_to_save(rollouts->list[i]))
+			forget(rollouts, i);
+}
+
+int rollouts_round(struct rollouts *rollouts, struct errors *errors)
+{
+	const struct policy *policy;
+	int error = look_again(rollouts, errors), first = 0;
+	size_t i;
+
+	if (error || !rollouts->control->store)
+		return error;
+	policy = rollouts->control->policy;
+	for (i = 0; i < rollouts->count; i++)
+		rollouts->list[i]->is_live = false;
+	for (i = 0; i < policy->services_count; i++) {
+		if (!policy->services[i].rollout.is_given)
+			continue;
+		error = follow_service(rollouts, &policy->services[i], errors);
+		first = first ? first : error;
+	}
+	error = hooks_call(rollouts, errors);
+	first = first ? first : error;
+	error = save_all(rollouts, errors);
+	if (!error)
+		for (i = 0; i < rollouts->count; i++)
+			rollouts->list[i]->window_is_new = false;
+	forget_ended(rollouts);
+	return first ? first : error;
+}
+
+/* ---- the sweep ---- */
+
+static int note_client(const struct tracked_event *event, void *data)
+{
+	struct rollouts *rollouts = data;
+	struct rollout_client *grown;
+
+	for (size_t i = 0; i < rollouts->count; i++) {
+		struct watched *watched = rollouts->list[i];
+		const struct service *service =
+			policy_service(rollouts->control->policy, watched->followed.service);
+		const struct view *view =
+			service ? control_view(rollouts->control, service->name) : NULL;
+
+		if (!view || !(view->rollout & ROLLOUT_TRACKED) || view->track != event->track)
+			continue;
+		grown = reallocarray(watched->clients, watched->clients_count + 1, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		watched->clients = grown;
+		grown += watched->clients_count++;
+		*grown = (struct rollout_client){.client = member_of(&event->client),
+						 .time_ns = time_now_ns()};
+		snprintf(grown->metric, sizeof(grown->metric), "%s",
+			 kernel_metric_name(event->metric));
+		snprintf(grown->cohort, sizeof(grown->cohort), "%s",
+			 service->cohorts[event->arm == TRACK_CANARY ? rollout_cohort(service) : 0]
+				 .name);
+		return 0;
+	}
+	return 0;
+}
+
+static int sweep_step(struct rollouts *rollouts)
+{
+	struct control *control = rollouts->control;
+	uint64_t jiffies;
+	int more;
+
+	if (!rollouts->count || !control || !control->datapath)
+		return 0;
+	if (!rollouts->sweep && track_sweep_new(control->datapath, &rollouts->sweep))
+		return 0;
+	if (datapath_jiffies(control->datapath, &jiffies, control->errors))
+		return 0;
+	more = track_sweep_step(rollouts->sweep, control->datapath, jiffies);
+	if (!more)
+		track_each_new_event(control->datapath, note_client, rollouts);
+	return more;
+}
+
+static int on_sweep(sd_event_source *source, uint64_t time, void *data)
+{
+	int more = sweep_step(data);
+
+	(void)time;
+	sd_event_source_set_time_relative(source, more > 0 ? SWEEP_STEP_US : SWEEP_US);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* The tests' hour is shorter: XDP_CANARY_WINDOW_MS. */
+static uint64_t window_from_environment(void)
+{
+	const char *text = getenv("XDP_CANARY_WINDOW_MS");
+	uint64_t ms = 0;
+
+	return text && !text_integer(text, 1000, 3600000, &ms) ? ms * 1000000 : 0;
+}
+
+int rollouts_new(sd_event *event, const struct place *place, const struct actor *actor,
+		 struct rollouts **out)
+{
+	struct rollouts *rollouts = calloc(1, sizeof(*rollouts));
+	int error;
+
+	if (!rollouts)
+		return -ENOMEM;
+	rollouts->event = event;
+	rollouts->place = place;
+	rollouts->actor = actor;
+	rollouts->window_ns = window_from_environment();
+	error = sd_event_add_time_relative(event, &rollouts->timer, CLOCK_MONOTONIC, SWEEP_US, 0,
+					   on_sweep, rollouts);
+	if (error >= 0)
+		error = probes_start(rollouts);
+	if (error < 0) {
+		rollouts_free(rollouts);
+		return error;
+	}
+	*out = rollouts;
+	return 0;
+}
+
+void rollouts_free(struct rollouts *rollouts)
+{
+	if (!rollouts)
+		return;
+	while (rollouts->count)
+		forget(rollouts, 0);
+	free(rollouts->list);
+	probes_stop(rollouts);
+	sd_event_source_disable_unref(rollouts->timer);
+	track_sweep_free(rollouts->sweep);
+	control_close(rollouts->control);
+	free(rollouts);
+}

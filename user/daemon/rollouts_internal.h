@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Between the files of the daemon's rollouts: rollouts.c, samples.c, hooks.c, credit.c. */
+#ifndef XDP_CANARY_DAEMON_ROLLOUTS_INTERNAL_H
+#define XDP_CANARY_DAEMON_ROLLOUTS_INTERNAL_H
+
+#include "daemon/rollouts.h"
+#include "rollout/gather.h"
+#include "track/track.h"
+
+struct samples;
+
+/* A rollout that is followed, and what the store was not told of it yet. */
+struct watched {
+	struct rollouts *rollouts;
+	struct followed followed;
+	struct samples *samples; /* NULL: no metric asks anybody */
+	bool is_live;		 /* in this round */
+	bool returned;		 /* this daemon has not told the machine that it is there */
+	bool has_news;		 /* of followed: to be stored */
+	bool window_is_new;	 /* and nothing of it may be looked at before it is */
+	struct rollout_count *counts;
+	size_t counts_count;
+	uint64_t counts_ns;
+	struct rollout_client *clients;
+	size_t clients_count;
+	char *judgement; /* JSON, the last one */
+	bool has_judgement;
+	double drift;
+	uint64_t drift_ns; /* when it was looked at */
+};
+
+struct probe_engine;
+struct hooks;
+
+struct rollouts {
+	sd_event *event;
+	const struct place *place;
+	const struct actor *actor;
+	struct control *control; /* a reader that goes on looking */
+	struct track_sweep *sweep;
+	sd_event_source *timer;
+	struct watched **list;
+	size_t count;
+	uint64_t window_ns; /* 0: the guard's own */
+	struct probe_engine *engine;
+	struct hooks *hooks;
+};
+
+void watched_free(struct watched *watched);
+
+int probes_start(struct rollouts *rollouts);
+void probes_stop(struct rollouts *rollouts);
+
+/* ---- samples.c: metrics that ask Prometheus or run a command ---- */
+
+/* Begins what is due. */
+void samples_ask(struct watched *watched, const struct service *service);
+/* Gives the judge what has come since. */
+void samples_give(struct watched *watched, uint64_t now_ns);
+/*
+ * What the metrics' own reasons cannot say: why there is no data, and by what a sample failed. To
+ * be called after the look.
+ */
+void samples_explain(const struct watched *watched, struct judgement *judgement);
+void samples_stop(struct watched *watched);
+
+/* ---- hooks.c: calls that the machine has queued ---- */
+
+/*
+ * Tells the machine of the calls that were answered, and begins those whose turn it is. -EBUSY:
+ * another writer; nothing is called again for that.
+ */
+int hooks_call(struct rollouts *rollouts, struct errors *errors);
+/* Calls of the service's hooks on @on that came to no 2xx, since the daemon began. */
+uint64_t hooks_failures(const struct rollouts *rollouts, const char *service, enum hook_event on);
+void hooks_free(struct hooks *hooks); /* NULL is allowed */
+
+/* ---- credit.c: feedback ---- */
+
+/* Tallies what people reported since the last round in the window and cohort that it falls in. */
+int credit_feedback(struct watched *watched, const struct service *service, struct errors *errors);
+
+#endif
