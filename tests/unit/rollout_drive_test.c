@@ -52,9 +52,8 @@ static struct control *writer(struct drive_box *drive)
 {
 	struct control *control;
 
-	assert_int_equal(control_open_write(&drive->place, &drive->actor, drive->box.errors,
-					    &control),
-			 0);
+	assert_int_equal(
+		control_open_write(&drive->place, &drive->actor, drive->box.errors, &control), 0);
 	return control;
 }
 
@@ -281,6 +280,34 @@ static void a_rollback_latches_ends_and_says_whom_it_touched(void **state)
 	assert_int_equal(state_of(drive).id, 2);
 }
 
+static void a_client_with_several_metrics_is_touched_once(void **state)
+{
+	static const char *const metrics[] = {"quit", "silent"};
+	struct drive_box *drive = *state;
+	struct control *control = writer(drive);
+	struct prefix prefix;
+	uint64_t count;
+
+	assert_int_equal(prefix_parse("198.51.100.7", &prefix), 0);
+	for (size_t i = 0; i < 2; i++) {
+		struct rollout_client client = {.client = member_of(&prefix), .cohort = "canary"};
+
+		strcpy(client.metric, metrics[i]);
+		assert_int_equal(store_note_rollout_client(control->store, "api", 1, &client,
+							   drive->box.errors),
+				 0);
+	}
+	assert_int_equal(store_count_rollout_clients(control->store, "api", 1, "canary", NULL,
+						     &count, drive->box.errors),
+			 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(store_count_rollout_clients(control->store, "api", 1, "stable", NULL,
+						     &count, drive->box.errors),
+			 0);
+	assert_int_equal(count, 0);
+	control_close(control);
+}
+
 static void what_is_refused_leaves_the_store_as_it_was(void **state)
 {
 	struct drive_box *drive = *state;
@@ -308,7 +335,11 @@ static void a_closed_rollout_is_history(void **state)
 	control = writer(drive);
 	assert_int_equal(store_close_rollouts(control->store, "api", drive->box.errors), 0);
 	assert_int_equal(store_rollout_is_active(control->store, "api", NULL, drive->box.errors),
-			 1); /* one that runs is not closed */
+			 1);
+	/* One that runs is not closed. */
+	assert_int_equal(store_rollout(control->store, "api", 0, &stored, drive->box.errors), 0);
+	assert_int_equal(stored.closed_ns, 0);
+	stored_rollout_release(&stored);
 	control_close(control);
 	drive_event(drive, (struct rollout_event){.kind = EVENT_ABORT});
 	control = writer(drive);
@@ -373,6 +404,7 @@ int main(void)
 		TEST(a_step_is_stored_with_its_share_its_event_and_its_audit),
 		TEST(a_gate_that_says_no_holds_and_is_asked_again),
 		TEST(a_rollback_latches_ends_and_says_whom_it_touched),
+		TEST(a_client_with_several_metrics_is_touched_once),
 		TEST(what_is_refused_leaves_the_store_as_it_was),
 		TEST(a_closed_rollout_is_history),
 		TEST(writers_that_die_at_any_moment_repeat_no_step),
