@@ -23,13 +23,20 @@ enum holds { HOLDS, IS_DOWN, IS_CUT };
 
 #define GENERATION_LAST 0xff /* later than every cut */
 
+/* Is nobody to be at the canary, for it is latched? */
+static __always_inline int latch_cuts(const struct view *view, __u8 cohort)
+{
+	return (view->rollout & ROLLOUT_CUT) && cohort <= CANARIES_MAX &&
+	       (view->rollout >> ROLLOUT_LATCHED_SHIFT >> cohort & 1);
+}
+
 /* Has the client been taken from the canary @cohort since @generation of the era? */
 static __always_inline int is_cut(const struct held_flow *p, const struct view *view, __u8 cohort,
 				  __u8 generation)
 {
 	struct view_rule *rule;
 
-	if (p->killed || cohort == p->lease_cut)
+	if (p->killed || cohort == p->lease_cut || latch_cuts(view, cohort))
 		return 1;
 	if (p->leased == LEASED_CALM) /* the cuts that the view knows are of an era that is over */
 		return 0;
@@ -188,17 +195,6 @@ static __always_inline int is_answered(const struct held_flow *p, const struct v
 	return !p->quiet && named != BACKEND_NONE && named == origin_backend(p, view, 0);
 }
 
-/* Is @number one that no new flow is sent to, for its lease has ended? */
-static __always_inline int is_over(const struct held_flow *p, const struct view *view, __u16 number)
-{
-	struct backend_line *line;
-
-	if (!p->leased)
-		return 0;
-	line = lookup(backends, view->backends + number);
-	return line && line->cohort == (view->rollout & ROLLOUT_COHORT);
-}
-
 /*
  * Not 0: unrecorded, its other segments would follow the origin, and so does it; but not to a
  * canary whose lease has ended.
@@ -218,7 +214,7 @@ static __always_inline int hold_start(struct held_flow *p, const struct view *vi
 	if (is_answered(p, view))
 		return 1;
 	/* A repeated SYN must not move a handshake; after a FIN it is another flow's. */
-	if (entry && !(entry & ENTRY_ENDED) && !is_over(p, view, entry & ENTRY_BACKEND_MASK) &&
+	if (entry && !(entry & ENTRY_ENDED) &&
 	    go_to(p, view, entry & ENTRY_BACKEND_MASK, place->generation) == HOLDS) {
 		p->path = PATH_SYN_KEPT;
 		return 0;
@@ -292,7 +288,9 @@ __noinline int hold_flow(struct held_flow *p, struct view *view)
  * of others. */
 static __always_inline int era_is_open(const struct packet *p, __u64 now)
 {
-	if (now < *(volatile __u64 *)&p->view->era_ends)
+	__u64 ends = *(volatile __u64 *)&p->view->era_ends;
+
+	if (now < ends || lease_keeps_era(p->view, ends, now))
 		return 1;
 	return (p->notes & PIN_CHANGED) && now < p->view->pins_end;
 }

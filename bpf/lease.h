@@ -5,8 +5,8 @@
  *
  * How the end takes hold (view.rollout): with ROLLOUT_CUT at once, for live flows, too. Else it is
  * a change like any other, that the clock makes: for view.lease_drain the canary's clients are
- * disputed, and new flows are recorded (affinity.h). The change is one of the era that is open, and
- * keeps it open, or else the first one of the next, whose number it uses already.
+ * disputed, and new flows are recorded (affinity.h). The change is one of the era that is open,
+ * which then lasts as long, or else the first one of the next, whose number it uses already.
  */
 #ifndef XDP_CANARY_LEASE_H
 #define XDP_CANARY_LEASE_H
@@ -18,22 +18,12 @@ static __always_inline __u64 lease_ends(const struct view *view)
 	return *(volatile __u64 *)&view->expiry & LEASE_ENDS;
 }
 
-/* An era that is open lasts until flows have drained from the canary. Ends only grow; who fails
- * twice has met somebody else who makes it longer. */
-static __always_inline void keep_era_open(struct view *view, __u64 expiry, __u64 now)
+/* The lease ended in the era that would have been over at @era_ends: that lasts until flows have
+ * drained from the canary. */
+static __always_inline int lease_keeps_era(const struct view *view, __u64 era_ends, __u64 now)
 {
-	__u64 ends = expiry + view->lease_drain;
-
-	if (!(view->flags & VIEW_TRANSITION) || (view->rollout & ROLLOUT_CUT))
-		return;
-#pragma unroll
-	for (int attempt = 0; attempt < 2; attempt++) {
-		__u64 seen = *(volatile __u64 *)&view->era_ends;
-
-		if (now >= seen || ends <= seen ||
-		    __sync_val_compare_and_swap(&view->era_ends, seen, ends) == seen)
-			return;
-	}
+	return !(view->rollout & ROLLOUT_CUT) && view->expiry != LEASE_NONE &&
+	       lease_ends(view) < era_ends && now < lease_ends(view) + view->lease_drain;
 }
 
 /*
@@ -54,7 +44,6 @@ __noinline int lease_has_ended(struct view *view, int quiet)
 		return 0;
 	if (quiet)
 		return 1;
-	keep_era_open(view, expiry, now);
 	seen = __sync_val_compare_and_swap(&view->expiry, expiry, expiry | LEASE_ENDED);
 	return seen == expiry || (seen & LEASE_ENDED);
 }

@@ -81,7 +81,7 @@ enum view_flag {
 /* Of a service's rollout, in view.rollout. */
 enum view_rollout {
 	ROLLOUT_COHORT = 3 << 0,      /* the canary that it is about; 0: there is none */
-	ROLLOUT_CUT = 1 << 2,	      /* the end of the lease takes live flows, too */
+	ROLLOUT_CUT = 1 << 2,	      /* the end of the lease, or the latch, takes live flows, too */
 	ROLLOUT_TRACKED = 1 << 3,     /* its clients are followed (tracked.h) */
 	ROLLOUT_LATCH_LEASE = 1 << 4, /* the latch is that of an ended lease, else of a rollback */
 	ROLLOUT_LATCHED = 7 << 5,     /* bit 4 + c: canary c is latched at control */
@@ -150,7 +150,8 @@ struct view {
 	__u8 lanes[COHORTS_MAX]; /* counter lane of each cohort: its identity in an era */
 
 	/* Of the era: read by packets of a service in transition. */
-	__u64 era_ends; /* jiffies; later the current decision alone holds. In place, only grows */
+	__u64 era_ends; /* jiffies; later the current decision alone holds. In place, only grows.
+			   A lease that ends before it makes it later: lease_drain */
 	__u64 udp_ends; /* the same of UDP flows whose start cannot be seen */
 	__u64 origin_salt64;
 	__u32 origin_holdout;

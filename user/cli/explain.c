@@ -216,7 +216,7 @@ static const char *cohort_of(const struct explainer *explainer, const struct exp
 static uint64_t live_until(const struct view *view, uint64_t now)
 {
 	if (era_is_open(view, now))
-		return view->era_ends;
+		return era_end(view);
 	return lease_drains(view, now) ? (view->expiry & LEASE_ENDS) + view->lease_drain : 0;
 }
 

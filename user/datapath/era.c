@@ -47,9 +47,9 @@ void era_settle(const struct publication *publication, uint32_t slot)
 
 	while (view && (view->flags & VIEW_TRANSITION)) {
 		now = publication_now(publication);
-		if (now > view->era_ends || now + margin <= view->era_ends)
+		if (now > era_end(view) || now + margin <= era_end(view))
 			return;
-		if (now + soon <= view->era_ends) {
+		if (now + soon <= era_end(view)) {
 			era_grow(&view->era_ends, now + margin);
 			return;
 		}

@@ -73,14 +73,6 @@ uint64_t lease_give(const struct publication *publication, const struct view *sh
 	return lease;
 }
 
-/* A lease that ended meanwhile has kept the shown view's era open. */
-static void go_on(const struct view *shown, struct view *view)
-{
-	view->expiry = read_expiry(shown);
-	if ((view->flags & shown->flags & VIEW_TRANSITION) && view->eras == shown->eras)
-		era_grow(&view->era_ends, __atomic_load_n(&shown->era_ends, __ATOMIC_ACQUIRE));
-}
-
 void leases_settle(const struct publication *publication)
 {
 	size_t i;
@@ -94,7 +86,7 @@ void leases_settle(const struct publication *publication)
 		if (staged->lease)
 			view->expiry = publication_now(publication) + staged->lease;
 		else if (view->expiry != LEASE_NONE && shown)
-			go_on(shown, view);
+			view->expiry = read_expiry(shown);
 	}
 }
 

@@ -57,11 +57,10 @@ static uint8_t rollout_of(const struct compile_input *input)
 
 	if (input->latched && input->is_lease_latch)
 		rollout |= ROLLOUT_LATCH_LEASE;
-	if (!input->rollout_cohort)
-		return rollout;
-	if (input->service->affinity.on_rollback == ON_ROLLBACK_CUT)
+	rollout |= input->rollout_cohort;
+	if (rollout && input->service->affinity.on_rollback == ON_ROLLBACK_CUT)
 		rollout |= ROLLOUT_CUT;
-	return rollout | input->rollout_cohort;
+	return rollout;
 }
 
 static void compile_head(const struct compile_input *input, struct view *view)

@@ -20,16 +20,6 @@ static uint64_t latest(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-bool era_is_open(const struct view *view, uint64_t now)
-{
-	return view && (view->flags & VIEW_TRANSITION) && now < view->era_ends;
-}
-
-bool era_is_over(const struct view *view, uint64_t now)
-{
-	return (view->flags & VIEW_TRANSITION) && now >= latest(view->era_ends, view->pins_end);
-}
-
 /* ---- the shown view's lease ---- */
 
 static bool has_lease(const struct view *view)
@@ -40,6 +30,24 @@ static bool has_lease(const struct view *view)
 static uint64_t lease_end(const struct view *view)
 {
 	return view->expiry & LEASE_ENDS;
+}
+
+/* As bpf/lease.h has it. */
+uint64_t era_end(const struct view *view)
+{
+	if (!has_lease(view) || (view->rollout & ROLLOUT_CUT) || lease_end(view) >= view->era_ends)
+		return view->era_ends;
+	return latest(view->era_ends, lease_end(view) + view->lease_drain);
+}
+
+bool era_is_open(const struct view *view, uint64_t now)
+{
+	return view && (view->flags & VIEW_TRANSITION) && now < era_end(view);
+}
+
+bool era_is_over(const struct view *view, uint64_t now)
+{
+	return (view->flags & VIEW_TRANSITION) && now >= latest(era_end(view), view->pins_end);
 }
 
 static uint64_t lease_udp_end(const struct view *view)

@@ -46,6 +46,8 @@ static inline uint64_t jiffies_of_ms(uint64_t milliseconds, uint32_t hz)
 	return (milliseconds * hz + 999) / 1000;
 }
 
+/* When its era is over, in jiffies: a lease that ends in it makes that later. */
+uint64_t era_end(const struct view *view);
 /* Is the era that the view speaks of still open? */
 bool era_is_open(const struct view *view, uint64_t now);
 /* Is it over for packets, so that a view without it may be shown? */
