@@ -346,7 +346,7 @@ static __always_inline void ask(const struct packet *p, struct held_flow *held, 
 	held->origin_flow = p->flow;
 	held->hash = p->hash;
 	held->origin_hash = p->hash; /* the same hash, or find_origin() sees to it */
-	held->killed = p->killed;
+	held->killed = p->decision == REASON_KILLED;
 	held->rehashed = 0;
 	held->leased = NOT_LEASED;
 	held->lease_cut = 0;
@@ -356,7 +356,6 @@ static __always_inline void ask(const struct packet *p, struct held_flow *held, 
 	held->notes = p->notes;
 	held->chosen_cohort = p->chosen_cohort;
 	held->decision = p->decision;
-	held->rule = p->rule;
 	held->quiet = p->quiet;
 	held->number = p->backend_number;
 	held->path = PATH_CURRENT;

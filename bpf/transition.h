@@ -32,7 +32,7 @@ struct held_flow {
 	__u32 hash;
 	__u32 origin_hash; /* where the origin's hash was another tool's */
 	__u32 killed;
-	__u8 is_udp, tcp_flags, chosen_cohort, decision, rule, quiet;
+	__u8 is_udp, tcp_flags, chosen_cohort, decision, quiet;
 	__u16 number; /* of the current decision's backend, then of the flow's */
 	__u8 path;
 	__u8 rehashed;		/* cuts before this generation knew the client by another hash */

@@ -434,7 +434,8 @@ static void by_drain_in_an_open_era_every_flow_stays_where_it_is(void **state)
 		assert_new_flows_are_at_control(&lease);
 		latch_expired(&lease);
 	}
-	assert_in_range(shown(&lease)->era_ends, jiffies_now(&lease) + drain(&lease) - ago - jiffies_hz() * 20,
+	assert_in_range(shown(&lease)->era_ends,
+			jiffies_now(&lease) + drain(&lease) - ago - jiffies_hz() * 20,
 			jiffies_now(&lease) + drain(&lease) - ago + jiffies_hz());
 	lease_free(&lease);
 }
