@@ -31,7 +31,7 @@ class Changes(ApplyTest):
         document = self.applied()
         self.assertEqual(
             {"cmd": "apply", "changed": True, "revision": 1, "dry_run": False, "warnings": [],
-             "segments": [], "groupings": [],
+             "restarted": [], "segments": [], "groupings": [],
              "services": [{"service": "api", "action": "added", "epoch": 1, "kept_live": []}]},
             document)
         self.assertEqual(("kernel", 1), (self.box.explain()["source"], self.box.epoch()))

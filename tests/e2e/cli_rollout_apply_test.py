@@ -203,6 +203,125 @@ class Segments(RolloutTest):
         self.assertNotIn("staff", log)
 
 
+class Live(RolloutTest):
+    """With a rollout that was really started, and a daemon that is there. It waits at its first
+    step, so that nothing but these commands changes anything."""
+
+    GATED = {"steps": [{"approve": {}}, {"weight": "10%"}]}
+
+    def guarded(self, **keys):
+        return guarded(**{"rollout": self.GATED, **keys})
+
+    def begin(self):
+        self.applied(self.guarded(), segments=[STAFF, OTHERS], metrics={"listen": "off"})
+        self.daemon = self.box.start("daemon")
+        wait_for(lambda: self.box("rollout", "start", "api").status == 0)
+        self.assertEqual([(1, True, False)], self.rollouts())
+
+    def rollouts(self):
+        """(id, is it under way, is it history) of each."""
+        with sqlite3.connect(os.path.join(self.box.state, "state.db")) as store:
+            rows = store.execute("SELECT id, state, closed_ns FROM rollouts ORDER BY id").fetchall()
+        store.close()
+        return [(number, state in ACTIVE, closed > 0) for number, state, closed in rows]
+
+    def state(self):
+        with sqlite3.connect(os.path.join(self.box.state, "state.db")) as store:
+            row = store.execute("SELECT state FROM rollouts ORDER BY id DESC LIMIT 1").fetchone()
+        store.close()
+        return row[0]
+
+    def apply_anew(self, *flags, **keys):
+        return self.box.apply(self.config(self.guarded(**keys), metrics={"listen": "off"}), *flags)
+
+    def latch(self):
+        return self.box("-j", "service", "show", "api").json["latch"]
+
+    def test_restart_aborts_and_begins_again_with_the_new_plan(self):
+        self.begin()
+        self.succeeds(self.box("rollout", "set", "api", "3%", "--override"))
+        document = self.succeeds(self.apply_anew("--restart-rollout", holdout="1%")).json
+        self.assertEqual([{"service": "api", "aborted": 1, "started": 2}], document["restarted"])
+        self.assertEqual([(1, False, False), (2, True, False)], self.rollouts())
+        self.assertEqual((None, 0, "1%"), (
+            self.latch(), self.box.share(),
+            self.box("-j", "get").json["config"]["services"][0]["holdout"]))
+
+    def test_restart_of_a_new_release_closes_the_old_one(self):
+        self.begin()
+        self.succeeds(self.apply_anew("--restart-rollout", release="v2"))
+        self.assertEqual([(1, False, True), (2, True, False)], self.rollouts())
+        self.assertIsNone(self.latch())
+
+    def test_restart_follows_rules_to_their_new_places(self):
+        self.begin()
+        self.succeeds(self.box("rollout", "set", "api", "3%", "--override"))
+        rules = [{"segment": "others"}, {"segment": "staff"}, {"default": True}]
+        self.succeeds(self.apply_anew("--restart-rollout", rules=rules))
+        self.succeeds(self.apply_anew("--restart-rollout", rules=[]))
+        self.assertEqual([False, False, True], [active for _, active, _ in self.rollouts()])
+
+    def test_what_is_no_conflict_restarts_nothing(self):
+        self.begin()
+        document = self.succeeds(self.apply_anew(
+            "--restart-rollout", health_check={"type": "tcp"})).json
+        self.assertEqual(([], True), (document["restarted"], document["changed"]))
+        self.assertEqual([(1, True, False)], self.rollouts())
+
+    def test_a_dry_run_says_what_would_be_restarted(self):
+        self.begin()
+        before = self.box.memory()
+        document = self.succeeds(self.apply_anew("--restart-rollout", "--dry-run",
+                                                 holdout="1%")).json
+        self.assertEqual([{"service": "api", "aborted": 1, "started": None}],
+                         document["restarted"])
+        self.assertEqual((before, [(1, True, False)]), (self.box.memory(), self.rollouts()))
+
+    def test_a_rollout_without_a_plan_is_not_begun(self):
+        self.begin()
+        value = self.guarded()
+        del value["rollout"]
+        path = self.box.write(self.config(value), "refused.yaml")
+        self.refused(["apply", "-f", path, "--restart-rollout"], "services/api/rollout")
+        self.assertEqual([(1, True, False)], self.rollouts())
+
+    def test_restart_needs_the_daemon(self):
+        self.begin()
+        self.daemon.terminate()
+        self.daemon.wait(timeout=10)
+        path = self.box.write(self.config(self.guarded(holdout="1%")), "refused.yaml")
+        self.refused(["apply", "-f", path, "--restart-rollout"], "daemon")
+        self.assertEqual([(1, True, False)], self.rollouts())
+
+    def test_set_is_refused_unless_it_pauses_the_rollout(self):
+        self.begin()
+        self.refused(["rollout", "set", "api", "7%"], "rollout 1 of the service is under way",
+                     "--override")
+        document = self.succeeds(self.box("-j", "rollout", "set", "api", "7%", "--override")).json
+        self.assertEqual((1, 70000), (document["paused_rollout"], document["after_ppm"]))
+        self.assertEqual(("paused", 70000), (self.state(), self.box.share()))
+
+    def test_a_share_that_cannot_be_set_pauses_nothing(self):
+        self.begin()
+        self.refused(["rollout", "set", "api", "7%", "--override", "--rule", "no"], "no")
+        self.assertNotEqual("paused", self.state())
+
+    def test_reset_is_refused_until_the_rollout_ends(self):
+        self.begin()
+        self.refused(["rollout", "reset", "api"], "rollout abort api")
+
+    def test_reset_and_a_new_release_make_history_of_what_has_ended(self):
+        self.applied(self.guarded(), segments=[STAFF, OTHERS])
+        self.rollout("succeeded", number=1)
+        self.succeeds(self.apply_anew(holdout="1%"))
+        self.assertEqual([(1, False, False)], self.rollouts())
+        self.succeeds(self.box("rollout", "reset", "api"))
+        self.assertEqual([(1, False, True)], self.rollouts())
+        self.rollout("aborted", number=2)
+        self.succeeds(self.apply_anew(release="v2"))
+        self.assertEqual([(1, False, True), (2, False, True)], self.rollouts())
+
+
 class Undo(RolloutTest):
     def section(self, name="api"):
         services = self.box("-j", "get").json["config"]["services"]

@@ -59,9 +59,7 @@ class Words(BoxTest):
         self.fails(self.box("apply", "-f"), 2, "-f", "value")
 
     def test_what_a_later_version_has_is_not_available(self):
-        for words in (["top"], ["rollout", "start", "api"],
-                      ["apply", "-f", "x", "--restart-rollout"],
-                      ["rollout", "set", "api", "5", "--override"]):
+        for words in (["top"], ["rollout", "start", "api"]):
             with self.subTest(words):
                 self.fails(self.box(*words), 1, "not available in this version")
 
@@ -548,7 +546,7 @@ class Shares(BoxTest):
         epoch = document.pop("epoch")
         self.assertEqual({"cmd": "rollout set", "service": "api", "rule": "default",
                           "cohort": "canary", "before_ppm": 50000, "after_ppm": 1000000,
-                          "cut": False}, document)
+                          "cut": False, "paused_rollout": None}, document)
         self.assertEqual((epoch, "canary"), (self.box.epoch(), self.box.explain()["cohort"]))
         self.assertEqual({"stable": (0, 950000, False), "canary": (1000000, 50000, True)},
                          self.box.shares()["default"])

@@ -355,6 +355,8 @@ static void what_means_the_same_is_the_same(void **state)
 			 "    { pause: {} } ], lease: 0s }\n");
 	assert_same(GOOD "  health_check: { type: http, expect_status: '200-204,404' }\n",
 		    GOOD "  health_check: { type: http, expect_status: '404,203-204,200-202' }\n");
+	assert_same(GOOD "  health_check: { type: http, expect_status: 200-299 }\n",
+		    GOOD "  health_check: { type: http, expect_status: '200-299,210,200-201' }\n");
 	assert_same(GOOD, GOOD "  health_check: { type: none }\n");
 	assert_same(GOOD, GOOD "  health_check: {}\n");
 }

@@ -197,6 +197,8 @@ static int store_all(struct apply *apply)
 	if (!error)
 		error = store_drops(plan, control);
 	if (!error)
+		error = apply_end_rollouts(plan, control, &apply->cli->actor);
+	if (!error)
 		error = store_services(plan, control);
 	if (!error)
 		error = audit_changes(plan, control);
@@ -248,6 +250,8 @@ static int make_it_so(struct apply *apply)
 	error = control_reload_live(control);
 	if (!error)
 		error = freeze_segments(apply);
+	if (!error)
+		error = apply_begin_rollouts(&apply->plan, control, &apply->cli->actor);
 	if (!error)
 		error = control_load(control);
 	if (!error)
@@ -310,6 +314,18 @@ static void say_kept(struct cli *cli, const struct plan_service *service)
 	}
 }
 
+static void say_restarted(const struct apply *apply, const struct plan_service *service)
+{
+	struct cli *cli = apply->cli;
+
+	if (service->restarted)
+		cli_say(cli, "%s: rollout %" PRIu64 " aborted, rollout %" PRIu64 " begins",
+			service->name, service->rollout, service->restarted);
+	else if (service->restart)
+		cli_say(cli, "%s: rollout %" PRIu64 " would be aborted, and another begin",
+			service->name, service->rollout);
+}
+
 static void say_all(struct apply *apply)
 {
 	struct cli *cli = apply->cli;
@@ -322,6 +338,7 @@ static void say_all(struct apply *apply)
 			cli_say(cli, "%s: %s%s", service->name, would,
 				plan_action_name(service->action));
 		say_kept(cli, service);
+		say_restarted(apply, service);
 	}
 	freeze_say(cli, &apply->frozen, apply->request->dry_run);
 	if (!apply->plan.changed)
@@ -340,9 +357,10 @@ static void print_result(struct apply *apply)
 		return;
 	}
 	document = json_copy(apply->request->head);
-	rest = json_pack("{s:b, s:o, s:b, s:o, s:o, s:o, s:o}", "changed", apply->plan.changed,
+	rest = json_pack("{s:b, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "changed", apply->plan.changed,
 			 "revision", revision_to_json(apply->control), "dry_run",
-			 apply->request->dry_run, "services", services_to_json(apply), "segments",
+			 apply->request->dry_run, "services", services_to_json(apply), "restarted",
+			 apply_restarted_to_json(&apply->plan), "segments",
 			 freeze_to_json(&apply->frozen, false), "groupings",
 			 freeze_to_json(&apply->frozen, true), "warnings",
 			 errors_warnings_to_json(cli->errors));
@@ -377,6 +395,8 @@ static int plan_and_do(struct apply *apply)
 	int error = plan_make(apply->control, apply->policy, request->options, cli->errors,
 			      &apply->plan);
 
+	if (!error)
+		error = apply_check_daemon(&apply->plan);
 	if (!error)
 		plan_freeze(apply);
 	if (!error && request->dry_run)

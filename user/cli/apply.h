@@ -17,4 +17,15 @@ struct apply_request {
 int apply_policy(struct cli *cli, struct control *control, struct policy *policy,
 		 const struct apply_request *request);
 
+/* ---- apply_rollout.c ---- */
+
+/* -ESRCH with an error where a rollout is to begin and no daemon would run it. */
+int apply_check_daemon(const struct plan *plan);
+/* By the plans that they ran by: before the policy is another one. Reads `live` again. */
+int apply_end_rollouts(const struct plan *plan, struct control *control, const struct actor *actor);
+/* With the new plans: after it. */
+int apply_begin_rollouts(struct plan *plan, struct control *control, const struct actor *actor);
+/* [{"service","aborted","started"}]; started null of a dry run. */
+json_t *apply_restarted_to_json(const struct plan *plan);
+
 #endif

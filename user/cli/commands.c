@@ -17,7 +17,7 @@ static const struct flag apply_flags[] = {
 	{.name = "--prune"},
 	{.name = "--if-revision", .value = "N"},
 	{.name = "--reset-shares"},
-	{.name = "--restart-rollout", .later = LATER},
+	{.name = "--restart-rollout"},
 	{.name = "--reshuffle"},
 	END,
 };
@@ -53,7 +53,7 @@ static const struct flag set_flags[] = {
 	{.name = "--rule", .value = "RULE"},
 	{.name = "--cohort", .value = "COHORT"},
 	{.name = "--cut"},
-	{.name = "--override", .later = LATER},
+	{.name = "--override"},
 	END,
 };
 static const struct flag undo_flags[] = {

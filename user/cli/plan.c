@@ -51,6 +51,7 @@ static void add_service(struct plan *plan, const struct service *before,
 		.kept_live = json_array(),
 	};
 	strcpy(service->name, (after ? after : before)->name);
+	service->is_new_release = before && after && strcmp(before->release, after->release);
 }
 
 static int add_services(struct plan *plan)
@@ -132,12 +133,6 @@ static int add_differences(struct plan *plan)
 
 /* ---- what is live ---- */
 
-static bool is_new_release(const struct plan_service *service)
-{
-	return service->before && service->after &&
-	       strcmp(service->before->release, service->after->release);
-}
-
 /* The place of a canary that a live share of @service names, in one of its two forms; 0: there is
  * none. */
 static int canary_of(const struct service *service, const struct live_share *live, int *rule)
@@ -153,7 +148,7 @@ static bool share_is_kept(const struct plan *plan, const struct plan_service *se
 {
 	int cohort_before, cohort_after, rule_before, rule_after;
 
-	if (plan->options.reset_shares || is_new_release(service) || !service->before ||
+	if (plan->options.reset_shares || service->is_new_release || !service->before ||
 	    service->restart)
 		return false;
 	cohort_before = canary_of(service->before, live, &rule_before);
@@ -258,7 +253,7 @@ static int decide_latches(struct plan *plan)
 		const struct live_service *live =
 			live_service_of(&plan->control->live, service->name);
 
-		if (!live || live->latch == LATCH_NONE || !is_new_release(service))
+		if (!live || live->latch == LATCH_NONE || !service->is_new_release)
 			continue;
 		service->lift_latch = true;
 		if (json_object_set_new(service->audit_before, "latch",

@@ -24,8 +24,10 @@ struct plan_service {
 	json_t *audit_before, *audit_after; /* what changed, by path */
 	json_t *kept_live;		    /* [{"rule","cohort","base_ppm","live_ppm"}] */
 	bool lift_latch;
-	uint64_t rollout; /* that is under way; 0: none */
-	bool restart;	  /* it is aborted, and begun anew with what the files say */
+	uint64_t rollout;    /* that is under way; 0: none */
+	bool restart;	     /* it is aborted, and begun anew with what the files say */
+	uint64_t restarted;  /* as this one; 0: not yet */
+	bool is_new_release; /* what was live ends, and rollouts are history */
 };
 
 struct plan {

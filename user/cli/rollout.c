@@ -4,10 +4,12 @@
 #include "cli/cli.h"
 #include "control/rollouts.h"
 #include "policy/split.h"
+#include "rollout/drive.h"
 #include "store/rollouts.h"
 #include "util/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 struct change {
@@ -118,6 +120,32 @@ static int check_part(const struct change *change, uint32_t ppm, const char *obj
 	return 0;
 }
 
+/* Its steps are about to set shares, too: it is held first, or the share is left to it. */
+static int pause_rollout(const struct change *change, uint32_t ppm, uint64_t *paused)
+{
+	const struct cli *cli = change->cli;
+	const struct service *service = change->service;
+	struct rollout_event event = {
+		.kind = EVENT_OVERRIDE,
+		.by = cli->actor.by,
+		.reason = cli->actor.reason,
+		.ppm = ppm,
+	};
+	char object[3 * NAME_SIZE];
+	int error = control_active_rollout(change->control, service->name, paused);
+
+	if (error || !*paused)
+		return error;
+	if (!cli_flag(cli, "--override"))
+		return errors_add_code(
+			cli->errors, EBUSY, object_of(change, object),
+			"`rollout pause` or `abort` it, or say --override, which pauses it first",
+			"rollout %" PRIu64 " of the service is under way", *paused);
+	if (change->cohort == rollout_cohort(service))
+		event.rule = service->rules[change->rule].name;
+	return rollout_apply(change->control, service, &event, NULL);
+}
+
 /* Slots are at most 100% together, so shares within them are too. */
 static int check_share(const struct change *change, uint32_t ppm)
 {
@@ -163,7 +191,7 @@ static int store_share(struct change *change, uint32_t before, uint32_t ppm)
 			 json_pack("{s:I}", key, (json_int_t)before), after);
 }
 
-static void print_set(const struct change *change, uint32_t before, uint32_t ppm)
+static void print_set(const struct change *change, uint32_t before, uint32_t ppm, uint64_t paused)
 {
 	const struct service *service = change->service;
 	const char *rule = service->rules[change->rule].name;
@@ -174,18 +202,24 @@ static void print_set(const struct change *change, uint32_t before, uint32_t ppm
 	cli_say(cli, "%s: rule %s: cohort %s: %s -> %s%s", service->name, rule, cohort,
 		text_format_percent(before, old), text_format_percent(ppm, new),
 		is_cut(change) ? ", live flows of others cut" : "");
+	if (paused)
+		cli_say(cli, "%s: rollout %" PRIu64 " is paused", service->name, paused);
 	if (cli->json)
-		cli_print_json(cli, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:o}", "cmd",
-					      "rollout set", "service", service->name, "rule", rule,
-					      "cohort", cohort, "before_ppm", (json_int_t)before,
-					      "after_ppm", (json_int_t)ppm, "cut", is_cut(change),
-					      "epoch", json_epoch(change->control, service->name)));
+		cli_print_json(cli,
+			       json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:o, s:o}", "cmd",
+					 "rollout set", "service", service->name, "rule", rule,
+					 "cohort", cohort, "before_ppm", (json_int_t)before,
+					 "after_ppm", (json_int_t)ppm, "cut", is_cut(change),
+					 "paused_rollout",
+					 paused ? json_integer((json_int_t)paused) : json_null(),
+					 "epoch", json_epoch(change->control, service->name)));
 }
 
 int command_rollout_set(struct cli *cli)
 {
 	struct change change = {.cli = cli};
 	uint32_t ppm, before = 0;
+	uint64_t paused = 0;
 	int error = text_percent(cli->words[1], &ppm);
 
 	if (error)
@@ -200,6 +234,8 @@ int command_rollout_set(struct cli *cli)
 		error = choose_cohort(&change);
 	if (!error)
 		error = check_share(&change, ppm);
+	if (!error)
+		error = pause_rollout(&change, ppm, &paused);
 	if (!error) {
 		before =
 			effective_share(change.control, change.service, change.rule, change.cohort);
@@ -208,7 +244,7 @@ int command_rollout_set(struct cli *cli)
 	if (!error)
 		error = finish(&change);
 	if (!error)
-		print_set(&change, before, ppm);
+		print_set(&change, before, ppm, paused);
 	control_close(change.control);
 	return error;
 }
@@ -240,19 +276,20 @@ static int take_back(struct change *change, enum latch latch, size_t *dropped)
 	struct control *control = change->control;
 	const char *name = change->service->name;
 	json_t *before = taken_back(change, latch);
-	int error = store_drop_shares(control->store, name, NULL, NULL, dropped, control->errors);
+	int error = store_close_rollouts(control->store, name, control->errors);
 
+	if (!error)
+		error = store_drop_shares(control->store, name, NULL, NULL, dropped,
+					  control->errors);
 	if (!error && latch != LATCH_NONE)
 		error = control_lift_latch(control, name);
-	if (!error)
-		error = store_close_rollouts(control->store, name, control->errors);
 	if (!error && json_object_size(before))
 		error = cli_audit(control, name, json_incref(before), json_null());
 	json_decref(before);
 	return error;
 }
 
-/* The shares of one that is under way are its own. */
+/* The shares of one that is under way are its own; one that has ended becomes history. */
 static int check_no_rollout(const struct change *change)
 {
 	char object[NAME_SIZE + 24];

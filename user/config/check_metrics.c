@@ -14,7 +14,8 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-#define DEFAULT_METRICS (METRIC_LAST_BYTE_TIME + 1)  /* the informational ones are not among them  \
+#define DEFAULT_METRICS                                                                            \
+	(METRIC_LAST_BYTE_TIME + 1)		     /* the informational ones are not among them  \
 						      */
 #define CRITICAL_METRICS (METRIC_RETRANSMISSION + 1) /* by themselves */
 

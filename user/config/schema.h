@@ -67,9 +67,9 @@ struct key {
 	 * zeroed). Of a list: the JSON of the list that need not be written.
 	 */
 	const char *fallback;
-	uint64_t minimum, maximum; /* see enum value_type; of a list: items */
+	uint64_t minimum, maximum;	/* see enum value_type; of a list: items */
 	const struct real_range *range; /* of a real; NULL: any */
-	bool or_zero; /* of a duration or a real: 0 is right too */
+	bool or_zero;			/* of a duration or a real: 0 is right too */
 	const struct choice *choices;
 	/*
 	 * A choice that stands earlier in the same map, and its value with which alone this key has

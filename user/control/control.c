@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Opening a box: what is desired, what is live, what the kernel has. */
-#include "control/control.h"
+#include "control/control_internal.h"
 
 #include "config/config.h"
 #include "rollout/drive.h"
@@ -75,6 +75,7 @@ int control_reload_live(struct control *control)
 
 void control_set_policy(struct control *control, struct policy *policy)
 {
+	cuts_follow(control, policy);
 	policy_free(control->policy);
 	control->policy = policy;
 }

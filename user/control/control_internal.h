@@ -58,6 +58,8 @@ bool is_lifted(const struct control *control, const char *service);
 /* As control_cut(). @cohort: not of CUT_ALL. */
 int control_cut_scope(struct control *control, const char *service, enum cut_scope scope,
 		      size_t cohort);
+/* Another policy is to be the desired state: rules and cohorts get other places. */
+void cuts_follow(struct control *control, const struct policy *policy);
 bool is_cut(const struct control *control, const char *service);
 /* Writes the service's cuts into @plan. */
 void plan_cuts(const struct control *control, const char *service, struct transition_plan *plan);

@@ -34,6 +34,38 @@ int control_cut_scope(struct control *control, const char *service, enum cut_sco
 	return add_cut(control, (struct cut){.scope = scope, .cohort = cohort}, service);
 }
 
+/* A rule or cohort that the file has no longer has no flows that it keeps, either. */
+static bool follow(struct cut *cut, const struct service *before, const struct service *after)
+{
+	int rule, cohort;
+
+	if (!before || !after)
+		return false;
+	if (cut->scope == CUT_ALL)
+		return true;
+	rule = cut->scope == CUT_RULE ? service_rule(after, before->rules[cut->rule].name) : 0;
+	cohort = service_cohort(after, before->cohorts[cut->cohort].name);
+	if (rule < 0 || cohort <= 0)
+		return false;
+	cut->rule = rule;
+	cut->cohort = cohort;
+	return true;
+}
+
+void cuts_follow(struct control *control, const struct policy *policy)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < control->cuts_count; i++) {
+		struct cut cut = control->cuts[i];
+
+		if (follow(&cut, policy_service(control->policy, cut.service),
+			   policy_service(policy, cut.service)))
+			control->cuts[kept++] = cut;
+	}
+	control->cuts_count = kept;
+}
+
 bool is_cut(const struct control *control, const char *service)
 {
 	size_t i;
@@ -121,12 +153,11 @@ int cuts_note(struct control *control, const struct service *service, uint64_t e
 	return error;
 }
 
-/* A rule or cohort that the file has no longer has no flows that it keeps, either. */
+/* As follow(), by the names that were noted. */
 static int resume(struct control *control, const struct service *service, const json_t *entry)
 {
 	const char *rule = json_string_value(json_object_get(entry, "rule"));
 	const char *cohort = json_string_value(json_object_get(entry, "cohort"));
-
 	int index;
 
 	if (!cohort)
