@@ -197,10 +197,13 @@ static const struct bad a_rate_is_of_clients[] = {
 	 {{11, 92, "services/api/rollout/metrics/m/max_rate", "or give `max`"}}},
 };
 
-static const struct bad only_a_step_that_begins_has_a_gate[] = {
-	{ROLLOUT "    hooks:\n    - { on: after_step, url: 'http://h', gate: true }\n"
-		 "    - { on: before_step, url: 'http://h', gate: true }\n",
-	 {{12, 48, "services/api/rollout/hooks[0]/gate", "goes with `on: before_step` only"}}},
+static const struct bad only_steps_have_gates[] = {
+	{ROLLOUT "    hooks:\n    - { on: rollback, url: 'http://h', gate: true }\n"
+		 "    - { on: before_step, url: 'http://h', gate: true }\n"
+		 "    - { on: after_step, url: 'http://h', gate: true }\n"
+		 "    - { on: success, url: 'http://h', gate: true }\n",
+	 {{12, 46, "services/api/rollout/hooks[0]/gate", "goes with steps only"},
+	  {15, 45, "services/api/rollout/hooks[3]/gate", "goes with steps only"}}},
 };
 
 /* ---- health checks ---- */
@@ -329,7 +332,7 @@ int main(void)
 		REFUSED(keys_of_a_source_go_with_it_alone),
 		REFUSED(a_query_has_limits_or_a_control),
 		REFUSED(a_rate_is_of_clients),
-		REFUSED(only_a_step_that_begins_has_a_gate),
+		REFUSED(only_steps_have_gates),
 		REFUSED(a_check_must_be_able_to_ask),
 		cmocka_unit_test(a_service_with_some_port_can_be_asked_there),
 		cmocka_unit_test(a_rule_without_control_or_limit_is_warned_of_as_unarmed),

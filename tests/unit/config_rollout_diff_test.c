@@ -120,7 +120,7 @@ static void random_hook(struct random *random, struct rollout_hook *hook)
 	hook->url = random_url(random);
 	hook->timeout_ms = random_time(random, 100, 600000);
 	hook->retries = random_below(random, 101);
-	hook->gate = hook->on == HOOK_BEFORE_STEP && random_below(random, 2);
+	hook->gate = hook->on <= HOOK_AFTER_STEP && random_below(random, 2);
 }
 
 static void random_rollout(struct random *random, struct rollout *rollout)

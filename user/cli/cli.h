@@ -29,7 +29,6 @@ struct flag {
 	const char *name;  /* "--dry-run", "-f" */
 	const char *value; /* NULL: a switch; else what it takes, for usage: "PATH" */
 	bool many;	   /* may stand several times, each with one value or more (-f PATH...) */
-	const char *later; /* not NULL: of a later version; refused as not available */
 };
 
 struct command {

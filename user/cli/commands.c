@@ -2,7 +2,6 @@
 /* The table of all commands: what INTERFACE promises, also what a later version will deliver. */
 #include "cli/cli.h"
 
-#define LATER "of a later version"
 #define END                                                                                        \
 	{                                                                                          \
 		.name = NULL                                                                       \

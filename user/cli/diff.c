@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* 0.1, not 0.10000000000000001. */
+#define FOR_PEOPLE (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15))
+
 static json_t *base_in(const struct policy *policy, const struct live_share *live)
 {
 	const struct service *service = policy_service(policy, live->service);
@@ -45,8 +48,8 @@ static void say_differences(const struct cli *cli, const json_t *desired)
 	{
 		const json_t *before = json_object_get(entry, "before");
 		const json_t *after = json_object_get(entry, "after");
-		char *old = json_dumps(before, JSON_COMPACT | JSON_ENCODE_ANY);
-		char *new = json_dumps(after, JSON_COMPACT | JSON_ENCODE_ANY);
+		char *old = json_dumps(before, FOR_PEOPLE);
+		char *new = json_dumps(after, FOR_PEOPLE);
 		const char *color = json_is_null(before) ? "32" : json_is_null(after) ? "31" : "0";
 
 		printf("%s%s: %s -> %s%s\n", cli_color(cli, color, buffer),

@@ -105,14 +105,11 @@ static int unknown_flag(struct cli *cli, const char *word)
 	return cli_usage(cli, word, hint, "there is no such flag");
 }
 
-static int add_flag(struct cli *cli, const struct flag *flag, const char *value)
+static void add_flag(struct cli *cli, const struct flag *flag, const char *value)
 {
 	cli->flag_values[2 * cli->flags_count] = flag->name;
 	cli->flag_values[2 * cli->flags_count + 1] = value;
 	cli->flags_count++;
-	if (flag->later)
-		return errors_add(cli->errors, NULL, flag->name, "leave it out", NOT_AVAILABLE);
-	return 0;
 }
 
 /* Where the command has no words of its own, what follows a flag that takes many is the flag's. */
@@ -133,7 +130,6 @@ static int read_flag(struct line *line, int *i)
 	const char *word = line->argv[*i];
 	const struct flag *flag = flag_of(cli->command, word);
 	bool has_value = name_length(word) < strlen(word);
-	int error;
 
 	if (!flag) {
 		if (!cli->command || !cli->command->run)
@@ -143,15 +139,18 @@ static int read_flag(struct line *line, int *i)
 	if (!flag->value) {
 		if (has_value)
 			return cli_usage(cli, flag->name, "leave the value out", "takes no value");
-		return add_flag(cli, flag, "");
+		add_flag(cli, flag, "");
+		return 0;
 	}
-	if (has_value)
-		return add_flag(cli, flag, word + name_length(word) + 1);
+	if (has_value) {
+		add_flag(cli, flag, word + name_length(word) + 1);
+		return 0;
+	}
 	if (*i + 1 >= line->argc || !strcmp(line->argv[*i + 1], "--") || *i + 1 == line->noun)
 		return cli_usage(cli, flag->name, "give it one", "needs a value, %s", flag->value);
-	error = add_flag(cli, flag, line->argv[++*i]);
+	add_flag(cli, flag, line->argv[++*i]);
 	read_more_values(line, flag, i);
-	return error;
+	return 0;
 }
 
 /* ---- the command ---- */

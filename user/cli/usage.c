@@ -9,7 +9,7 @@
 static void print_flags(const struct flag *flags, const char *arguments)
 {
 	for (; flags->name; flags++) {
-		if (flags->later || strstr(arguments, flags->name))
+		if (strstr(arguments, flags->name))
 			continue;
 		printf(" [%s%s%s%s]", flags->name, flags->value ? " " : "",
 		       flags->value ? flags->value : "", flags->many ? "..." : "");

@@ -390,10 +390,10 @@ static void check_hooks(struct check *check, const struct rollout *rollout, cons
 		struct path step = {.parent = &hooks, .index = i};
 
 		if (place && hook->gate && check_place(check, hook, "on") &&
-		    hook->on != HOOK_BEFORE_STEP)
+		    hook->on != HOOK_BEFORE_STEP && hook->on != HOOK_AFTER_STEP)
 			check_report(check, place, &step, "gate",
 				     "remove it, or write `on: before_step`",
-				     "goes with `on: before_step` only, there is no step to begin");
+				     "goes with steps only, nothing waits for this hook");
 	}
 }
 
