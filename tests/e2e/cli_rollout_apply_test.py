@@ -6,6 +6,7 @@ Needs root. Rollouts are rows of the store here, in each of their states: who ru
 elsewhere.
 """
 
+import json
 import os
 import sqlite3
 import sys
@@ -216,8 +217,9 @@ class Live(RolloutTest):
     def guarded(self, **keys):
         return guarded(**{"rollout": self.GATED, **keys})
 
-    def begin(self):
-        self.applied(self.guarded(), segments=[STAFF, OTHERS], metrics={"listen": "off"})
+    def begin(self, *segments):
+        self.applied(self.guarded(), segments=list(segments or (STAFF, OTHERS)),
+                     metrics={"listen": "off"})
         self.daemon = self.box.start("daemon")
         wait_for(lambda: self.box("rollout", "start", "api").status == 0)
         self.assertEqual([(1, True, False)], self.rollouts())
@@ -265,6 +267,16 @@ class Live(RolloutTest):
         self.succeeds(self.apply_anew("--restart-rollout", rules=[]))
         self.assertEqual([False, False, True], [active for _, active, _ in self.rollouts()])
 
+    def test_status_names_the_segments_that_wait(self):
+        self.begin({**STAFF, "refresh": "1s"}, {**OTHERS, "refresh": "1s"})
+        wait_for(lambda: self.waiting() == ["staff"])
+        self.succeeds(self.box("rollout", "abort", "api"))
+        self.assertEqual([], self.waiting())
+
+    def waiting(self):
+        return json.loads(self.box("-j", "rollout", "status", "api").out)[
+            "segment_refresh_waiting"]
+
     def test_what_is_no_conflict_restarts_nothing(self):
         self.begin()
         document = self.succeeds(self.apply_anew(
@@ -286,7 +298,8 @@ class Live(RolloutTest):
         value = self.guarded()
         del value["rollout"]
         path = self.box.write(self.config(value), "refused.yaml")
-        self.refused(["apply", "-f", path, "--restart-rollout"], "services/api/rollout")
+        self.refused(["apply", "-f", path, "--restart-rollout"], "services/api/rollout",
+                     "rollout 1 of service api is under way")
         self.assertEqual([(1, True, False)], self.rollouts())
 
     def test_restart_needs_the_daemon(self):
