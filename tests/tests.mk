@@ -40,6 +40,26 @@ $(BUILD)/tests/%.skel.h: $(BUILD)/tests/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name $(*F) > $@
 
+# tests/simulate: rollouts that never were, judged by the real judge. The tests are the short form, `make simulate`
+# the long one.
+SIMULATE_TEST_SOURCES := $(sort $(wildcard tests/simulate/*_test.c))
+SIMULATE_TESTS := $(SIMULATE_TEST_SOURCES:tests/simulate/%.c=$(BUILD)/tests/simulate/%)
+SIMULATION_SOURCES := $(filter-out $(SIMULATE_TEST_SOURCES) %/simulate.c,$(sort $(wildcard tests/simulate/*.c)))
+
+$(BUILD)/tests/simulate/%: tests/simulate/%.c $(SIMULATION_SOURCES) $(wildcard tests/simulate/*.h) $(LIB_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,TEST,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $< $(SIMULATION_SOURCES) $(LIB_OBJECTS) -o $@ $(LIBS) -lcmocka -lpthread
+
+tests: $(SIMULATE_TESTS)
+
+.PHONY: simulate
+## make simulate  promise 9 over 10^5 rollouts: a table; plot and CSV files in build/simulations; half an hour
+simulate: $(BUILD)/tests/simulate/simulate
+	@mkdir -p $(BUILD)/simulations
+	$(Q)$< $(BUILD)/simulations
+	$(Q)/usr/bin/python3 tests/simulate/plot.py $(BUILD)/simulations
+
 # tests/bench: nanoseconds a packet, against the floor of the machine it runs on.
 
 $(BUILD)/tests/bench/bench: $(wildcard tests/bench/*.c tests/bench/*.h) $(BUILD)/tests/bench/wrapper.skel.h \
