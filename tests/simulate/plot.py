@@ -47,16 +47,17 @@ def plot_false_alarms(axes, directory):
     axes.axhline(1, color="black", linewidth=1)
     axes.set(yscale="log", xlabel="part of the rollout", ylabel="false alarms / \u03b1",
              title="Nothing is wrong: rolled back by then")
-    axes.legend(fontsize=6)
+    axes.legend(fontsize=6, loc="center right")
 
 
 def plot_delays(axes, directory):
     for (pi,), points in grouped(rows(directory, "delays.csv"), "pi").items():
         axes.plot([float(point["psi"]) for point in points],
-                  [float(point["events"]) / float(point["fixed"]) for point in points], marker="o", label="\u03c0 = " + pi)
+                  [float(point["first_window"]) / float(point["fixed"]) for point in points], marker="o",
+                  label="\u03c0 = " + pi)
     axes.axhline(1.5, color="black", linewidth=1)
     axes.set(xlabel="\u03c8", ylabel="events / those of a test of fixed size", ylim=(0, 2),
-             title="Events until E \u2265 1/\u03b1, \u03b1 = .01")
+             title="Events until ROLLBACK in the first window, \u03b1 = .01")
     axes.legend(fontsize=7)
 
 

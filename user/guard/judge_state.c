@@ -102,7 +102,8 @@ static bool read_reason(const json_t *object, const char *key, char out[REASON_S
 	return text && snprintf(out, REASON_SIZE, "%s", text) < REASON_SIZE;
 }
 
-/* null is what no JSON number can be: @unknown. */
+/* null is what no JSON number can be: @unknown. (An E that is infinite is so over any threshold.)
+ */
 static bool read_real(const json_t *object, const char *key, double unknown, double *out)
 {
 	const json_t *value = json_object_get(object, key);
@@ -145,8 +146,8 @@ static bool read_metric(const json_t *json, struct judge_metric_state *out)
 	    !read_number(json, "failing", INT32_MAX, &failing) ||
 	    !read_number(json, "last", JUDGE_SAMPLE_NODATA, &last) ||
 	    !read_number(json, "data_ns", INT64_MAX, &out->data_ns) ||
-	    !read_real(json, "log_e", NAN, &out->log_e) ||
 	    !read_real(json, "excess", INFINITY, &out->excess) ||
+	    !read_real(json, "log_e", isinf(out->excess) ? INFINITY : NAN, &out->log_e) ||
 	    !read_reason(json, "reason", out->reason))
 		return false;
 	out->failing = (uint32_t)failing;
