@@ -89,21 +89,17 @@ double guard_log_e_ratio(const struct guard_stratum *strata, size_t count)
 
 /* ---- psi and its interval, by u = ln psi ---- */
 
-/* L(e^u), for any u: where e^u is large, it is taken out of the logarithm. */
+/* L(e^u); -INFINITY where e^u is beyond a double and not all events are the canary's. */
 static double likelihood(const struct guard_stratum *strata, size_t count, double u)
 {
 	double sum = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		const struct guard_stratum *stratum = &strata[i];
-		double k = (double)stratum->k, n = (double)stratum->n, pi = stratum->pi;
 
-		if (!is_informative(stratum))
-			continue;
-		if (u < 1)
-			sum += k * u - n * log1p(pi * expm1(u));
-		else
-			sum += (k - n) * u - n * log(pi + (1 - pi) * exp(-u));
+		if (is_informative(stratum))
+			sum += (double)stratum->k * u -
+			       (double)stratum->n * log1p(stratum->pi * expm1(u));
 	}
 	return sum;
 }

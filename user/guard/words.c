@@ -22,6 +22,12 @@ const char *ratio_text(double ratio, char out[RATIO_TEXT_SIZE])
 	return out;
 }
 
+/* Clocks may be set back. */
+static uint64_t seconds_since(uint64_t then_ns, uint64_t now_ns)
+{
+	return now_ns > then_ns ? (now_ns - then_ns) / NS_A_SECOND : 0;
+}
+
 static const struct comparison *worst(const struct evidence *evidence)
 {
 	const struct comparison *found = evidence->comparisons;
@@ -122,7 +128,7 @@ void words_lack(const struct judge *judge, const struct rollout_metric *metric,
 		const struct evidence *evidence, uint64_t now_ns, char out[REASON_SIZE])
 {
 	const struct judge_state *state = &judge->state;
-	uint64_t seconds = (now_ns - state->window_ns) / NS_A_SECOND;
+	uint64_t seconds = seconds_since(state->window_ns, now_ns);
 
 	switch (evidence->lack) {
 	case LACK_ARMS:
@@ -169,7 +175,7 @@ void words_samples(const struct judge_state *state, const struct judge_metric_st
 		break;
 	case JUDGE_SAMPLE_NODATA:
 		snprintf(out, REASON_SIZE, "no data for %" PRIu64 " s",
-			 (now_ns - since) / NS_A_SECOND);
+			 seconds_since(since, now_ns));
 		break;
 	}
 }
