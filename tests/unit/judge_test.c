@@ -276,7 +276,7 @@ static void where_no_control_is_left_a_limit_alone_is_armed(void **state)
 
 static void a_comparison_and_a_limit_share_the_metrics_part_of_alpha(void **state)
 {
-	uint64_t needs = least_to_roll_back(3000, .005, 0, 1.1);
+	uint64_t needs = least_to_roll_back(3000, .005, 0, 1.1), k = 0;
 	struct court court;
 
 	(void)state;
@@ -289,6 +289,17 @@ static void a_comparison_and_a_limit_share_the_metrics_part_of_alpha(void **stat
 	says(&court, VERDICT_CONTINUE, "");
 	events(&court, METRIC_CONNECT_FAILURE, needs, 3000);
 	says(&court, VERDICT_ROLLBACK, "");
+	/* Control is as bad, so the limit alone has something to say. */
+	begin(&court, "connect_failure", NULL);
+	court.metrics[0].has_max_rate = true;
+	court.metrics[0].max_rate_ppm = 10000;
+	clients(&court, 3000, 12000);
+	while (guard_log_e_absolute(k, 3000, .01) < guard_log_threshold(0, .005))
+		k++;
+	events(&court, METRIC_CONNECT_FAILURE, k - 1, 4 * k);
+	says(&court, VERDICT_CONTINUE, "");
+	events(&court, METRIC_CONNECT_FAILURE, k, 4 * k);
+	says(&court, VERDICT_ROLLBACK, "max_rate 1%");
 }
 
 static void clients_are_clean_once_their_first_flow_has_ended_or_the_bake_is_over(void **state)
@@ -313,6 +324,21 @@ static void clients_are_clean_once_their_first_flow_has_ended_or_the_bake_is_ove
 	court.rules[0].arms[CANARY].ended = 0;
 	says(&court, VERDICT_CONTINUE, "");
 	court.input.bake_is_over = true;
+	says(&court, VERDICT_PROMOTE, "");
+}
+
+static void what_is_beyond_its_limit_is_not_promoted_for_being_as_good_as_control(void **state)
+{
+	struct court court;
+
+	(void)state;
+	begin(&court, "connect_failure", NULL);
+	court.metrics[0].has_max_rate = true;
+	court.metrics[0].max_rate_ppm = 10000;
+	clients(&court, 3000, 12000);
+	events(&court, METRIC_CONNECT_FAILURE, 31, 124);
+	says(&court, VERDICT_CONTINUE, "1 of 1");
+	events(&court, METRIC_CONNECT_FAILURE, 30, 124);
 	says(&court, VERDICT_PROMOTE, "");
 }
 
@@ -977,6 +1003,8 @@ int main(void)
 		cmocka_unit_test(a_comparison_and_a_limit_share_the_metrics_part_of_alpha),
 		cmocka_unit_test(
 			clients_are_clean_once_their_first_flow_has_ended_or_the_bake_is_over),
+		cmocka_unit_test(
+			what_is_beyond_its_limit_is_not_promoted_for_being_as_good_as_control),
 		cmocka_unit_test(armed_is_what_guards_the_rule_that_is_guarded_least),
 		cmocka_unit_test(promotion_needs_every_critical_metric_in_one_window_of_the_step),
 		cmocka_unit_test(windows_that_pass_nothing_together_pass_nothing),

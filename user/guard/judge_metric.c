@@ -162,6 +162,8 @@ static void weigh_limit(const struct look *look, const struct rollout_metric *me
 	certified = log_e_certify_of(look, evidence, events, p0);
 	if (isnan(out->log_e_promote) || certified > out->log_e_promote)
 		out->log_e_promote = certified;
+	/* As good as control is not enough where both are beyond what the file allows. */
+	out->is_passed &= (double)events <= p0 * (double)evidence->clients;
 	out->is_passed |= certified >= guard_log_threshold(evidence->window, guard->beta);
 }
 
