@@ -78,7 +78,7 @@ static double random_noise(struct random *random)
 	return (sum - 2) * sqrt(3);
 }
 
-/* Twice an octave of milliseconds, as headers/tracked.h has them. */
+/* Two an octave of milliseconds, nearly those of headers/tracked.h. */
 uint8_t sample_bucket(const struct sim_client *client, int time, struct random *random)
 {
 	double octaves = (client->speed + time * .5 + .7 * random_noise(random)) / M_LN2;

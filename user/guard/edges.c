@@ -10,28 +10,16 @@
 
 enum track_sample sample_of_metric(enum kernel_metric metric)
 {
-	switch (metric) {
-	case METRIC_ESTABLISH_TIME:
-		return SAMPLE_ESTABLISH_TIME;
-	case METRIC_RESPOND_TIME:
-		return SAMPLE_RESPOND_TIME;
-	case METRIC_LAST_BYTE_TIME:
-		return SAMPLE_LAST_BYTE_TIME;
-	case METRIC_RESPONSE_SIZE:
-		return SAMPLE_RESPONSE_SIZE;
-	default:
-		return TRACK_SAMPLES;
-	}
+	uint32_t sample = 0;
+
+	while (sample < TRACK_SAMPLES && metric_of_sample(sample) != metric)
+		sample++;
+	return (enum track_sample)sample;
 }
 
-/* Edges of times: 1, then 2 3 4 6 8 12 16 24 ...; of sizes powers of two. */
 uint64_t edge_value(enum track_sample sample, uint8_t bucket)
 {
-	if (sample == SAMPLE_RESPONSE_SIZE)
-		return 2ULL << bucket;
-	if (!bucket)
-		return 1;
-	return bucket & 1 ? 2ULL << bucket / 2 : 3ULL << (bucket / 2 - 1);
+	return sample == SAMPLE_RESPONSE_SIZE ? 2ULL << bucket : time_bucket_edge(bucket);
 }
 
 /* ---- choosing ---- */

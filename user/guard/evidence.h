@@ -71,7 +71,7 @@ enum track_sample sample_of_metric(enum kernel_metric metric);
 bool edges_look(struct judge_state *state, const struct judge_input *input);
 /* A window begins: x of what earlier ones saw, where that is enough. */
 void edges_begin_window(struct judge_state *state);
-/* The upper edge of a bucket: in milliseconds, or of a size in bytes. */
+/* The upper edge of a bucket: in milliseconds, which it holds; or in bytes, which it does not. */
 uint64_t edge_value(enum track_sample sample, uint8_t bucket);
 
 #endif
