@@ -149,7 +149,7 @@ static const struct late late[] = {
 	{.3, 20000, 1, 1, 400, 240, 3},
 	{.3, 20000, DEFAULT_METRICS, 1.1, 400, 240, 6},
 	{1, 20000, DEFAULT_METRICS, 1.1, 200, 240, 3},
-	{.3, 2000, DEFAULT_METRICS, 1.1, 400, 60, 3 * 60},
+	{.3, 2000, DEFAULT_METRICS, 1.1, 400, 60, 5 * 60},
 	{.02, 20000, DEFAULT_METRICS, 1.1, 100, 20, 3 * 60},
 };
 
