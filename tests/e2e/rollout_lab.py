@@ -84,7 +84,7 @@ class RolloutLab:
         value = service(SERVICE, [vip(self.lab.vip4)], [b1, b2], [b3], "0%",
                         unanswered_after="2s", idle_timeout="5s")
         value["rules"] = [{"segment": name} for name in segments] + value["rules"]
-        value["rollout"] = {"bake": "3s", "settle": "1s", "max_duration": "10m", "lease": "30s",
+        value["rollout"] = {"bake": "3s", "settle": "1s", "max_duration": "1h", "lease": "30s",
                             **rollout}
         return {**value, **keys}
 

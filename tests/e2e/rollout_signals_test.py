@@ -89,6 +89,36 @@ class Load(SignalTest):
         self.check_succeeds()
 
 
+class Health(SignalTest):
+    CHECK = {"type": "tcp", "interval": "500ms", "timeout": "400ms", "rise": 2, "fall": 2}
+
+    def test_a_canary_without_backends_is_rolled_back_and_meanwhile_its_clients_are_served_by_control(self):
+        # Nothing that the kernel sees could do it: one informational metric.
+        self.start({"steps": steps("25%", pause(600)), "metrics": [{"name": "client_reset"}]},
+                   health_check=self.CHECK)
+        self.lab.wait_for_step(2, "pause")
+        self.lab.canary.set("refuse")
+        status = self.lab.wait_for_state("rolled_back")
+        self.assertIn("backend", status["last_event"]["reason"])
+        self.lab.crowd.mark()
+        time.sleep(1)
+        self.assertEqual(self.lab.crowd.report().failed, set())
+
+    def test_one_backend_of_two_that_is_down_rolls_nothing_back(self):
+        value = self.lab.configuration({"steps": steps("25%", pause(600))}, health_check=self.CHECK)
+        dead = {"address": self.lab.lab.address("b3").rpartition(".")[0] + ".99", "mac": "02:00:00:00:99:99",
+                "interface": "eth0"}
+        value["services"][0]["cohorts"][1]["backends"].append(dead)
+        self.lab.start_crowd(self.lab.population(self.lab.sources(CLIENTS), FLOWS))
+        self.lab.box.start(value)
+        self.lab.box.daemon()
+        wait_for(lambda: [entry["serving"] for entry in self.lab.box.json("backend", "list", SERVICE)["backends"]
+                          if entry["backend"] == dead["address"]] == [False], 10)
+        self.lab.box.run("rollout", "start", SERVICE)
+        self.lab.wait_for_step(2, "pause")
+        self.check_holds(lambda status: status["state"] == "running", 4)
+
+
 class Hooks(SignalTest):
     def hook(self, receiver, **keys):
         return {"url": receiver.url + "/hook", "timeout": "500ms", "retries": 0, **keys}
