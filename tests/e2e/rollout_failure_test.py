@@ -56,8 +56,7 @@ class FailureTest(unittest.TestCase):
         return time.monotonic_ns()
 
     def history(self):
-        answer = json.loads(self.box.run("-j", "rollout", "history", SERVICE).stdout)
-        return next(value for value in answer.values() if isinstance(value, list))
+        return self.box.json("rollout", "history", SERVICE)["events"]
 
     def steps_told(self, rollout):
         """Numbers of the steps that the history says have begun, of the rollout with that id."""
