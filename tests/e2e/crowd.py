@@ -20,6 +20,7 @@ import math
 import os
 import time
 
+from lab import NAMESPACES
 from long_lived import ROOT, Program
 
 CROWD = os.path.join(ROOT, "build", "tests", "e2e", "crowd")
@@ -49,11 +50,12 @@ class CrowdProgram(Program):
 
 
 class Server(CrowdProgram):
-    """On the VIPs of a backend. @name: its X-Backend, default: the role."""
+    """On the VIPs of a backend, whose role is its X-Backend; with @others one process on those of several."""
 
-    def __init__(self, lab, role, *, name=None, port=PORT):
-        super().__init__(lab, role, "server", "--name", name or role, "--port", str(port),
-                         lab.vip4, lab.vip6)
+    def __init__(self, lab, role, *, others=(), port=PORT):
+        backends = [f"{each}={NAMESPACES}/{lab.namespace_name(each)}" for each in (role, *others)]
+        super().__init__(lab, role, "server", *(word for each in backends for word in ("--name", each)),
+                         "--port", str(port), lab.vip4, lab.vip6)
         self.role = role
         self.line()
 
@@ -215,9 +217,13 @@ def population(random, sources, *, flows_per_second, start=0, stop=3600, spread=
     return clients
 
 
-def serve(lab, names=None):
-    """A healthy server on every backend: {role: Server}. @names: {role: X-Backend}."""
-    return {role: Server(lab, role, name=(names or {}).get(role)) for role in lab.backends}
+def serve(lab, apart=True):
+    """A healthy server on every backend: {role: Server}. Not @apart: one process is all of them, so that a busy machine
+    keeps no backend waiting but all."""
+    if apart:
+        return {role: Server(lab, role) for role in lab.backends}
+    first, *others = lab.backends
+    return dict.fromkeys(lab.backends, Server(lab, first, others=others))
 
 
 @contextlib.contextmanager

@@ -35,10 +35,10 @@ class FailureTest(unittest.TestCase):
     def begin(self, rollout=None, segments=(), **keys):
         """A rollout with traffic, which stands at its second step if it is not another one."""
         self.lab.lab.run("client", ["sysctl", "-qw", "net.ipv4.tcp_timestamps=2"])  # a Tap's clock
-        self.lab.start_crowd(self.lab.population(self.lab.sources(CLIENTS), FLOWS, keep=50))
         self.rollout = {"steps": STAND, "bake": "1s", "settle": "500ms", "lease": f"{LEASE}s", **(rollout or {})}
         self.segments, self.keys = segments, keys
-        self.lab.start(self.rollout, segments, **keys)
+        self.lab.start(self.rollout, self.lab.population(self.lab.sources(CLIENTS), FLOWS, keep=50),
+                       segments, **keys)
         if not rollout or "steps" not in rollout:
             self.lab.wait_for_step(2, "pause")
             time.sleep(0.5)

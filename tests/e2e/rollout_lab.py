@@ -54,17 +54,19 @@ def pause(seconds):
 
 
 class RolloutLab:
-    """Two stable servers and a canary, a box whose daemon runs, and a crowd."""
+    """Two stable servers and a canary, a box whose daemon runs, and a crowd. @apart: of crowd.serve()."""
 
-    def __init__(self, seed=SEED):
+    def __init__(self, seed=SEED, apart=True):
+        self.apart = apart
         self.random = random.Random(seed)
         self.lab = Lab(backends=3)
-        self.crowd = None
+        self.crowd = None  # the last one
+        self.crowds = []
 
     def __enter__(self):
         self.lab.__enter__()
         try:
-            self.servers = serve(self.lab)
+            self.servers = serve(self.lab, self.apart)
             self.canary = self.servers["b3"]
             self.box = Box(self.lab)
             self.arrivals = Arrivals(self.lab, "b3")
@@ -99,8 +101,10 @@ class RolloutLab:
         self.box.start(self.configuration(rollout, segments, **keys))
         self.box.daemon(environment=environment)
 
-    def start(self, rollout, segments=(), **options):
+    def start(self, rollout, crowd, segments=(), *, slow=AFFECTED_SLOW, **options):
+        """Begins with the crowd, of crowd.Client, on its way."""
         self.run(rollout, segments, **options)
+        self.start_crowd(crowd, slow=slow)
         self.box.run("rollout", "start", SERVICE)
 
     def status(self):
@@ -142,10 +146,9 @@ class RolloutLab:
                 [str(network[number]) for number in range(1, segment + 1)])
 
     def start_crowd(self, clients, **options):
-        """@clients: of crowd.Client."""
         self.sources_of_crowd = [client.source for client in clients]
-        self.crowd = Crowd(self.lab, clients, seed=self.random.randrange(1 << 32),
-                           **{"slow": AFFECTED_SLOW, **options})
+        self.crowd = Crowd(self.lab, clients, seed=self.random.randrange(1 << 32), **options)
+        self.crowds.append(self.crowd)
 
     def population(self, sources, flows, **options):
         return population(self.random, sources, flows_per_second=flows,
@@ -198,11 +201,11 @@ def run_failure(name, seed, clients=CLIENTS, flows=FLOWS, alpha=0.01, share=None
         segments = [SEGMENT] if failure.only else []
         hour = {"XDP_CANARY_WINDOW_MS": str(HOUR_MS)} if failure.hours else {}
         sources = lab.sources(clients, round(clients * SEGMENT_PART) if failure.only else 0)
-        lab.start_crowd(lab.population(sources, flows))
-        lab.start(rollout, segments, environment=hour)
+        lab.start(rollout, lab.population(sources, flows), segments, environment=hour)
         at = lab.wait_for_step(len(rollout["steps"]) - 1, "pause")
         time.sleep(1.2 + failure.hours * HOUR_MS / 1000)  # settled, and healthy flows were seen
-        canaries = lab.in_canary()
+        in_canary = lab.in_canary()
+        canaries = canaries_meant(failure, in_canary)
         before = lab.crowd.report()
         lab.crowd.mark()
         with broken(lab.canary, failure.breaks, failure.only):
@@ -218,9 +221,9 @@ def run_failure(name, seed, clients=CLIENTS, flows=FLOWS, alpha=0.01, share=None
         return summary(lab, failure, status, {
             "scenario": name, "seed": seed, "clients": clients, "flows_per_second": flows,
             "alpha": alpha, "share": failure.share, "exit": exit_status, "seconds": round(took, 2),
-            "canary_clients": len(canaries_meant(failure, canaries)),
+            "canary_clients": len(canaries),
             "saw": len(set(report.bad) & canaries),
-            "saw_outside": sorted(report.failed - canaries),  # but for what a busy machine makes late
+            "saw_outside": sorted(report.failed - in_canary),  # but for what a busy machine makes late
             "arrivals_after": more, "step": at["step"]["index"],
             "bad_before": len(before.bad), "connections": dict(report.total()),
         })
@@ -237,7 +240,9 @@ def summary(lab, failure, status, values):
                 metric=event.get("metric"), log_e=event.get("log_e"),
                 affected=event.get("clients_affected"), after_ppm=event.get("after_ppm"),
                 reason=event.get("reason"), event=event.get("event"),
-                windows=windows_of(lab) if failure and failure.hours else None)
+                windows=windows_of(lab) if failure and failure.hours else None,
+                events={metric["metric"]: [metric[arm] and metric[arm]["events"] for arm in ("canary", "control")]
+                        for metric in status["metrics"]})
 
 
 def windows_of(lab):
@@ -251,18 +256,19 @@ def windows_of(lab):
 # ---- scenarios of canaries that are harmless ----
 
 def start_healthy(lab, clients, flows, alpha):
-    lab.start_crowd(lab.population(lab.sources(clients), flows))
-    lab.start({"steps": steps("5%", "25%", "50%"), "guard": {"alpha": alpha}})
+    lab.start({"steps": steps("5%", "25%", "50%"), "guard": {"alpha": alpha}},
+              lab.population(lab.sources(clients), flows))
 
 
 def start_flash_crowd(lab, clients, flows, alpha):
     """Ten times the flows for four seconds, by clients that were never seen before and of whom many do not wait."""
     few = clients // 2
     sources = lab.sources(few + 4 * clients)
-    lab.start_crowd(lab.population(sources[:few], flows / 3) +
-                    lab.population(sources[few:], 9 * flows / 3, start=12, stop=16, spread=0.3,
-                                   abandon=10, impatient=0.3))
-    lab.start({"steps": steps("5%", "25%", "50%"), "guard": {"alpha": alpha}})
+    lab.start({"steps": steps("5%", "25%", pause(8), "50%"), "guard": {"alpha": alpha}},
+              lab.population(sources[:few], flows / 3))
+    lab.wait_for_step(3, "pause")
+    lab.start_crowd(lab.population(sources[few:], 9 * flows / 3, stop=4, spread=0.3, abandon=10, impatient=0.3),
+                    slow=AFFECTED_SLOW)
 
 
 def start_far_clients(lab, clients, flows, alpha):
@@ -272,9 +278,10 @@ def start_far_clients(lab, clients, flows, alpha):
     LongWay(lab.lab, SEGMENT_PREFIX)
     sources = lab.sources(clients, far)
     near, early, late = (sources[:-far], sources[-far:-far // 2], sources[-far // 2:])
-    lab.start_crowd(lab.population(near, flows * 0.8) + lab.population(early, flows * 0.1) +
-                    lab.population(late, flows * 0.1, start=10), slow=1)
-    lab.start({"steps": steps((SEGMENT, "50%"), "5%", "25%"), "guard": {"alpha": alpha}}, [SEGMENT])
+    crowd = (lab.population(near, flows * 0.8) + lab.population(early, flows * 0.1) +
+             lab.population(late, flows * 0.1, start=10))
+    lab.start({"steps": steps((SEGMENT, "50%"), "5%", "25%"), "guard": {"alpha": alpha}}, crowd,
+              [SEGMENT], slow=1)
 
 
 def start_unequal(lab, clients, flows, alpha):
@@ -285,7 +292,8 @@ def start_unequal(lab, clients, flows, alpha):
     answers = lab.box.explain(SERVICE, sources)
     heavy = next(answer["client"] for answer in answers if (answer["enters_at_ppm"] or 1e6) <= 50000)
     others = lab.population([source for source in sources if source != heavy], flows * 0.7, spread=1.8)
-    lab.start_crowd([Client(heavy, flows * 0.3, 0, 3600, PATIENCE[1], 0, 3, 20), *others])
+    lab.start_crowd([Client(heavy, flows * 0.3, 0, 3600, PATIENCE[1], 0, 3, 20), *others],
+                    slow=AFFECTED_SLOW)
     lab.box.run("rollout", "start", SERVICE)
 
 
@@ -296,17 +304,19 @@ HARMLESS = {"healthy": start_healthy, "flash-crowd": start_flash_crowd,
 def run_harmless(name, seed, clients=CLIENTS, flows=FLOWS, alpha=0.01, share=None):
     """@share has no meaning here: they have all shares."""
     assert share is None
-    with RolloutLab(seed) as lab:
+    with RolloutLab(seed, apart=False) as lab:
         HARMLESS[name](lab, clients, flows, alpha)
         lab.wait_for_state(*ENDED, seconds=END_WAIT + STEP_WAIT)
         exit_status, status = lab.status()
-        report = lab.crowd.stop()
+        reports = [crowd.stop() for crowd in lab.crowds]
+        total = sum((report.total() for report in reports), collections.Counter())
         return summary(lab, None, status, {
-            "scenario": name, "seed": seed, "clients": len(report.clients), "flows_per_second": flows,
-            "alpha": alpha, "exit": exit_status, "no_room": report.no_room,
+            "scenario": name, "seed": seed, "clients": sum(len(report.clients) for report in reports),
+            "flows_per_second": flows,
+            "alpha": alpha, "exit": exit_status, "no_room": sum(report.no_room for report in reports),
             "greatest_log_e": max((metric["log_e"] for metric in status["metrics"]
                                    if metric["log_e"] is not None), default=None),
-            "connections": dict(report.total())})
+            "connections": dict(total)})
 
 
 SCENARIOS = {**{name: run_failure for name in FAILURES}, **{name: run_harmless for name in HARMLESS}}

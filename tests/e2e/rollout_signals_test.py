@@ -37,9 +37,8 @@ class SignalTest(unittest.TestCase):
 
     def start(self, rollout, **options):
         """With the crowd on its way. Bakes for a second."""
-        self.lab.start_crowd(self.lab.population(self.lab.sources(CLIENTS), FLOWS))
         self.rollout = {"steps": steps("5%", "50%"), "bake": "1s", "settle": "500ms", **rollout}
-        self.lab.start(self.rollout, **options)
+        self.lab.start(self.rollout, self.lab.population(self.lab.sources(CLIENTS), FLOWS), **options)
 
     def status(self):
         return self.lab.status()[1]
@@ -109,9 +108,9 @@ class Health(SignalTest):
         dead = {"address": self.lab.lab.address("b3").rpartition(".")[0] + ".99", "mac": "02:00:00:00:99:99",
                 "interface": "eth0"}
         value["services"][0]["cohorts"][1]["backends"].append(dead)
-        self.lab.start_crowd(self.lab.population(self.lab.sources(CLIENTS), FLOWS))
         self.lab.box.start(value)
         self.lab.box.daemon()
+        self.lab.start_crowd(self.lab.population(self.lab.sources(CLIENTS), FLOWS))
         wait_for(lambda: [entry["serving"] for entry in self.lab.box.json("backend", "list", SERVICE)["backends"]
                           if entry["backend"] == dead["address"]] == [False], 10)
         self.lab.box.run("rollout", "start", SERVICE)

@@ -10,7 +10,7 @@ static const struct program {
 	const char *usage;
 } programs[] = {
 	{"clients", clients_main, "--sources FILE --to ADDRESS --port N ..."},
-	{"server", server_main, "--name NAME --port N ADDRESS..."},
+	{"server", server_main, "--name NAME[=NAMESPACE]... --port N ADDRESS..."},
 	{"delay", delay_main, "--from INTERFACE --to INTERFACE --source MAC --next-hop MAC --ms N"},
 };
 

@@ -8,7 +8,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +26,7 @@
 
 struct connection {
 	int file;
+	const struct backend *backend;
 	struct sockaddr_storage from;
 	bool is_last;	 /* the client wants the connection closed after this answer */
 	bool is_waiting; /* in the queue of those answered later; the next request waits */
@@ -38,11 +41,16 @@ struct connection {
 	struct connection *next_due, *next_closed;
 };
 
+struct listener {
+	int file;
+	const struct backend *backend;
+};
+
 struct server {
 	const struct listening *listening;
 	struct shared *shared;
 	int poll;
-	int *listeners;
+	struct listener *listeners;
 	size_t listeners_count;
 	struct connection *first_due, *last_due; /* all have the same delay: first in, first out */
 	struct connection *closed;
@@ -128,7 +136,7 @@ static void answer(struct server *server, struct connection *connection)
 		connection->head, HEAD_MAX,
 		"HTTP/1.1 %s\r\nContent-Length: %lu\r\nX-Backend: %s\r\nConnection: %s\r\n\r\n",
 		mode == MODE_ERROR ? "500 Internal Server Error" : "200 OK", size,
-		server->listening->name, connection->is_last ? "close" : "keep-alive");
+		connection->backend->name, connection->is_last ? "close" : "keep-alive");
 	connection->is_stalled = mode == MODE_STALL;
 	connection->length = connection->head_length + (mode == MODE_STALL ? size / 2 : size);
 	connection->sent = 0;
@@ -192,7 +200,7 @@ static void reset_at_close(int file)
 		give_up("SO_LINGER");
 }
 
-static void accept_all(struct server *server, int listener)
+static void accept_all(struct server *server, const struct listener *listener)
 {
 	struct sockaddr_storage from;
 	struct connection *connection;
@@ -200,7 +208,7 @@ static void accept_all(struct server *server, int listener)
 	enum mode mode;
 	int file;
 
-	while ((file = accept4(listener, (struct sockaddr *)&from, &length,
+	while ((file = accept4(listener->file, (struct sockaddr *)&from, &length,
 			       SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
 		length = sizeof(from);
 		atomic_fetch_add(&server->shared->accepted, 1);
@@ -209,6 +217,7 @@ static void accept_all(struct server *server, int listener)
 			give_up("memory");
 		connection->file = file;
 		connection->from = from;
+		connection->backend = listener->backend;
 		mode = mode_of(server, connection);
 		if (mode == MODE_RESET)
 			reset_at_close(file);
@@ -250,28 +259,45 @@ static void forget_closed(struct server *server)
 	}
 }
 
-static void listen_at(struct server *server, const char *text)
+static void listen_at(struct server *server, const struct backend *backend, const char *text)
 {
 	struct address address = address_of(text, server->listening->port);
 	int on = 1, file = open_socket(address.storage.ss_family, SOCK_STREAM, &address);
+	struct listener *listener = &server->listeners[server->listeners_count++];
 
 	/* Inherited by the connections. */
 	if (file < 0 || setsockopt(file, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) ||
 	    listen(file, BACKLOG))
 		give_up(text);
-	server->listeners[server->listeners_count++] = file;
+	*listener = (struct listener){file, backend};
 	/* Listeners are told from connections by where they are. */
-	watch(server->poll, file, EPOLLIN, &server->listeners[server->listeners_count - 1]);
+	watch(server->poll, file, EPOLLIN, listener);
+}
+
+/* A socket stays in the namespace in which it was made. */
+static void listen_as(struct server *server, const struct backend *backend)
+{
+	char **address;
+	int file;
+
+	if (backend->namespace) {
+		file = open(backend->namespace, O_RDONLY | O_CLOEXEC);
+		if (file < 0 || setns(file, CLONE_NEWNET))
+			give_up(backend->namespace);
+		close(file);
+	}
+	for (address = server->listening->addresses; *address; address++)
+		listen_at(server, backend, *address);
 }
 
 static void handle(struct server *server, const struct epoll_event *event)
 {
 	struct connection *connection = event->data.ptr;
-	int *listener = event->data.ptr;
+	struct listener *listener = event->data.ptr;
 
 	if (listener >= server->listeners &&
 	    listener < server->listeners + server->listeners_count) {
-		accept_all(server, *listener);
+		accept_all(server, listener);
 		return;
 	}
 	if (!connection->is_closed && connection->length)
@@ -289,16 +315,16 @@ _Noreturn void serve_http(const struct listening *listening)
 	};
 	struct epoll_event events[EVENTS];
 	int count, i, timeout = -1;
-	size_t addresses = 0;
+	size_t addresses = 0, backend;
 
 	memset(body, 'x', sizeof(body));
 	while (listening->addresses[addresses])
 		addresses++;
-	server.listeners = calloc(addresses, sizeof(*server.listeners));
+	server.listeners = calloc(addresses * listening->backends_count, sizeof(*server.listeners));
 	if (!server.listeners)
 		give_up("memory");
-	for (i = 0; listening->addresses[i]; i++)
-		listen_at(&server, listening->addresses[i]);
+	for (backend = 0; backend < listening->backends_count; backend++)
+		listen_as(&server, &listening->backends[backend]);
 	atomic_store(&listening->shared->listens, true);
 	for (;;) {
 		count = epoll_wait(server.poll, events, EVENTS, timeout);

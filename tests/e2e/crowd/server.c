@@ -163,6 +163,19 @@ static void run(struct supervisor *supervisor)
 	stop(supervisor);
 }
 
+/* "NAME" or "NAME=NAMESPACE" */
+static void add_backend(struct listening *listening, const char *text)
+{
+	struct backend *backend = &listening->backends[listening->backends_count++];
+	const char *sign = strchr(text, '=');
+
+	if (listening->backends_count > BACKENDS_MAX)
+		give_up(text);
+	snprintf(backend->name, sizeof(backend->name), "%.*s",
+		 sign ? (int)(sign - text) : (int)strlen(text), text);
+	backend->namespace = sign ? sign + 1 : NULL;
+}
+
 int server_main(char **argv)
 {
 	struct supervisor supervisor = {0};
@@ -172,14 +185,14 @@ int server_main(char **argv)
 
 	while (next_option(argv, &at, &name, &value)) {
 		if (!strcmp(name, "name"))
-			listening->name = value;
+			add_backend(listening, value);
 		else if (!strcmp(name, "port"))
 			listening->port = (uint16_t)number_of(value);
 		else
 			give_up(name);
 	}
 	listening->addresses = argv + at;
-	if (!listening->name || !listening->port || !argv[at])
+	if (!listening->backends_count || !listening->port || !argv[at])
 		give_up("server: name, port and addresses are needed");
 	listening->shared = mmap(NULL, sizeof(*listening->shared), PROT_READ | PROT_WRITE,
 				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);

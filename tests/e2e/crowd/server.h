@@ -43,10 +43,19 @@ struct shared {
 	atomic_ullong accepted, requests, answered, failed; /* failed: answered with 500 */
 };
 
+#define BACKENDS_MAX 80
+
+/* One process may be several backends, so that whatever befalls it befalls all of them alike. */
+struct backend {
+	char name[32];	       /* of the header X-Backend */
+	const char *namespace; /* path of its network namespace; NULL: this one */
+};
+
 struct listening {
-	const char *name; /* of the header X-Backend */
+	struct backend backends[BACKENDS_MAX];
+	size_t backends_count;
 	uint16_t port;
-	char **addresses;
+	char **addresses; /* of every backend */
 	struct shared *shared;
 };
 
