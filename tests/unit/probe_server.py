@@ -8,6 +8,7 @@ import struct
 import sys
 
 asked = {}  # by path, how often
+posted = {}  # and with which bodies
 
 
 async def read_request(reader):
@@ -38,6 +39,7 @@ def reset(writer):
 async def answer(reader, writer):
     method, path, headers, body = await read_request(reader)
     asked[path] = asked.get(path, 0) + 1
+    posted.setdefault(path, []).append(body.decode())
     words = path.strip("/").split("/")
     if words[0] == "ok":
         send(writer, 200, b"all is well\n")
@@ -64,6 +66,12 @@ async def answer(reader, writer):
         send(writer, 503 if asked[path] <= int(words[1]) else 200)
     elif words[0] == "asked":  # /asked/PATH: how often
         send(writer, 200, str(asked.get("/" + "/".join(words[1:]), 0)).encode())
+    elif words[0] == "posted":  # /posted/PATH
+        send(writer, 200, json.dumps(posted.get("/" + "/".join(words[1:]), [])).encode())
+    elif words[0] == "set":  # POST /set/NAME: what /get/NAME answers from now on
+        send(writer, 200)
+    elif words[0] == "get":
+        send(writer, 200, posted["/set/" + words[1]][-1].encode())
     elif words[0] == "pause":  # /pause/MILLISECONDS
         await asyncio.sleep(int(words[1]) / 1000)
         send(writer, 200)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The queue of calls is the store's. A call that is begun is remembered here until
+ * The queue of calls is the store's. A call that is begun is remembered here by its number until
  * the queue no longer has it: so none is begun twice by one daemon, however often the writer lock
  * is not had; and one that the machine no longer waits for is given up. A daemon that comes back
  * knows nothing and calls again: at least once.
@@ -139,25 +139,18 @@ static const struct rollout_hook *hook_of(const struct rollouts *rollouts,
 		       : NULL;
 }
 
-/* A number alone may be given again. */
-static bool is_same(const struct hook_call *a, const struct hook_call *b)
-{
-	return a->number == b->number && a->id == b->id && a->call == b->call &&
-	       a->hook == b->hook && !strcmp(a->service, b->service);
-}
-
-static bool is_queued(const struct hook_call *queue, size_t count, const struct hook_call *call)
+static bool is_queued(const struct hook_call *queue, size_t count, uint64_t number)
 {
 	for (size_t i = 0; i < count; i++)
-		if (is_same(&queue[i], call))
+		if (queue[i].number == number)
 			return true;
 	return false;
 }
 
-static bool is_known(const struct hooks *hooks, const struct hook_call *queued)
+static bool is_known(const struct hooks *hooks, uint64_t number)
 {
 	for (size_t i = 0; i < hooks->count; i++)
-		if (is_same(&hooks->calls[i]->queued, queued))
+		if (hooks->calls[i]->queued.number == number)
 			return true;
 	return false;
 }
@@ -170,7 +163,7 @@ static void forget_dropped(struct hooks *hooks, const struct hook_call *queue, s
 	for (size_t i = 0; i < hooks->count; i++) {
 		struct call *call = hooks->calls[i];
 
-		if (is_queued(queue, count, &call->queued)) {
+		if (is_queued(queue, count, call->queued.number)) {
 			hooks->calls[kept++] = call;
 			continue;
 		}
@@ -230,7 +223,7 @@ static int begin_due(struct rollouts *rollouts, const struct hook_call *queue, s
 	int error = 0;
 
 	for (size_t i = 0; i < count && hooks->count < CALLS_MAX && !error; i++)
-		if (!is_known(hooks, &queue[i]) && !has_to_wait(hooks, &queue[i]))
+		if (!is_known(hooks, queue[i].number) && !has_to_wait(hooks, &queue[i]))
 			error = begin(hooks, &queue[i], hook_of(rollouts, &queue[i]));
 	return error;
 }
