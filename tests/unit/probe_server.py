@@ -68,10 +68,10 @@ async def answer(reader, writer):
         send(writer, 200, str(asked.get("/" + "/".join(words[1:]), 0)).encode())
     elif words[0] == "posted":  # /posted/PATH
         send(writer, 200, json.dumps(posted.get("/" + "/".join(words[1:]), [])).encode())
-    elif words[0] == "set":  # POST /set/NAME: what /get/NAME answers from now on
+    elif words[0] == "set":  # POST /set/NAME: what /get/...=NAME answers from now on
         send(writer, 200)
     elif words[0] == "get":
-        send(writer, 200, posted["/set/" + words[1]][-1].encode())
+        send(writer, 200, posted["/set/" + path.rsplit("=", 1)[1]][-1].encode())
     elif words[0] == "pause":  # /pause/MILLISECONDS
         await asyncio.sleep(int(words[1]) / 1000)
         send(writer, 200)

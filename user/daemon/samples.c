@@ -267,15 +267,6 @@ static void take_traffic(const struct service_snapshot *service, size_t canary, 
 				measure(&service->rules[rule].cohorts[cohort], in_packets);
 }
 
-static bool is_none(const struct pair_traffic *traffic)
-{
-	double all = traffic->canary + traffic->control;
-
-	for (size_t rule = 0; rule < RULES_MAX; rule++)
-		all += traffic->rules[rule];
-	return !(all > 0);
-}
-
 /* Since the counters were made. */
 static int read_traffic(struct watched *watched, const struct service *service,
 			struct pair_traffic *out)
@@ -289,76 +280,31 @@ static int read_traffic(struct watched *watched, const struct service *service,
 		return error;
 	if (snapshot.services_count) {
 		take_traffic(&snapshot.services[0], canary, false, out);
-		if (is_none(out))
+		if (pair_traffic_is_none(out))
 			take_traffic(&snapshot.services[0], canary, true, out);
 	}
 	snapshot_release(&snapshot);
 	return 0;
 }
 
-static double passed(double before, double now)
-{
-	return now > before ? now - before : 0;
-}
-
-static struct pair_traffic traffic_since(const struct pair_traffic *before,
-					 const struct pair_traffic *now)
-{
-	struct pair_traffic since = {
-		.canary = passed(before->canary, now->canary),
-		.control = passed(before->control, now->control),
-	};
-
-	for (size_t rule = 0; rule < RULES_MAX; rule++)
-		since.rules[rule] = passed(before->rules[rule], now->rules[rule]);
-	return since;
-}
-
-/* What there was since the last counters; of all times, where that was none. */
-static int next_traffic(struct watched *watched, const struct service *service, struct asker *asker,
-			struct pair_traffic *since)
-{
-	struct pair_traffic now;
-	int error = read_traffic(watched, service, &now);
-
-	if (error)
-		return error;
-	*since = asker->has_traffic ? traffic_since(&asker->traffic, &now) : now;
-	if (is_none(since))
-		*since = now;
-	asker->traffic = now;
-	asker->has_traffic = true;
-	return 0;
-}
-
 static void count_pair(struct watched *watched, const struct service *service, struct asker *asker,
 		       size_t metric)
 {
-	struct followed *followed = &watched->followed;
-	const struct followed_pair before = followed->pairs[metric],
-				   after = {
-					   .is_known = true,
-					   .time_ns = asker->asked_ns,
-					   .canary = asker->canary.number,
-					   .control = asker->control.number,
-				   };
-	const struct followed_window *window =
-		pair_window(followed, service->rollout.settle_ms * NS_PER_MS, before.time_ns,
-			    asker->answered_ns);
-	struct pair_traffic traffic;
-	uint64_t k, n;
-	double pi;
+	const struct followed_pair pair = {
+		.is_known = true,
+		.time_ns = asker->asked_ns,
+		.canary = asker->canary.number,
+		.control = asker->control.number,
+	};
+	struct pair_traffic now, since;
 
-	if (next_traffic(watched, service, asker, &traffic))
+	if (read_traffic(watched, service, &now))
 		return;
-	followed->pairs[metric] = after;
-	watched->has_news = true;
-	if (!before.is_known || !window)
-		return;
-	pair_increments(&before, &after, &k, &n);
-	pi = pair_expected(&traffic, window->shares, service->rules_count, rollout_cohort(service));
-	if (n && pi > 0 && pi < 1)
-		follow_tally(followed, metric, window->window, 0, k, n, pi);
+	since = asker->has_traffic ? pair_traffic_since(&asker->traffic, &now) : now;
+	asker->traffic = now;
+	asker->has_traffic = true;
+	if (!pair_tally(&watched->followed, service, metric, &pair, asker->answered_ns, &since))
+		watched->has_news = true;
 }
 
 /* ---- the look ---- */

@@ -33,6 +33,35 @@ const struct followed_window *pair_window(const struct followed *followed, uint6
 	return window;
 }
 
+/* ---- traffic ---- */
+
+bool pair_traffic_is_none(const struct pair_traffic *traffic)
+{
+	double all = traffic->canary + traffic->control;
+
+	for (size_t rule = 0; rule < RULES_MAX; rule++)
+		all += traffic->rules[rule];
+	return !(all > 0);
+}
+
+static double passed(double before, double now)
+{
+	return now > before ? now - before : 0;
+}
+
+struct pair_traffic pair_traffic_since(const struct pair_traffic *before,
+				       const struct pair_traffic *now)
+{
+	struct pair_traffic since = {
+		.canary = passed(before->canary, now->canary),
+		.control = passed(before->control, now->control),
+	};
+
+	for (size_t rule = 0; rule < RULES_MAX; rule++)
+		since.rules[rule] = passed(before->rules[rule], now->rules[rule]);
+	return pair_traffic_is_none(&since) ? *now : since;
+}
+
 double pair_expected(const struct pair_traffic *traffic,
 		     const uint32_t shares[RULES_MAX][COHORTS_MAX], size_t rules, size_t canary)
 {
@@ -43,4 +72,26 @@ double pair_expected(const struct pair_traffic *traffic,
 		of_control += traffic->rules[rule] * shares[rule][0] / 1e6;
 	}
 	return of_canary + of_control > 0 ? of_canary / (of_canary + of_control) : NAN;
+}
+
+/* ---- the tally ---- */
+
+int pair_tally(struct followed *followed, const struct service *service, size_t metric,
+	       const struct followed_pair *now, uint64_t answered_ns,
+	       const struct pair_traffic *traffic)
+{
+	const struct followed_pair before = followed->pairs[metric];
+	const struct followed_window *window = pair_window(
+		followed, service->rollout.settle_ms * 1000000, before.time_ns, answered_ns);
+	uint64_t k, n;
+	double pi;
+
+	followed->pairs[metric] = *now;
+	if (!before.is_known || !window)
+		return 0;
+	pair_increments(&before, now, &k, &n);
+	pi = pair_expected(traffic, window->shares, service->rules_count, rollout_cohort(service));
+	if (!n || !(pi > 0) || !(pi < 1))
+		return 0;
+	return follow_tally(followed, metric, window->window, 0, k, n, pi);
 }

@@ -31,11 +31,25 @@ struct pair_traffic {
 	double canary, control;	 /* decided by no rule (held-out and pinned clients) */
 };
 
+/* From @before to @now, counter by counter; all of @now, where there was none. */
+struct pair_traffic pair_traffic_since(const struct pair_traffic *before,
+				       const struct pair_traffic *now);
+bool pair_traffic_is_none(const struct pair_traffic *traffic);
+
 /*
  * The canary's part of the traffic of canary and control, 0 to 1: the sum over rules of traffic x
  * canary's share, and what no rule decided, over the same of both. NAN: there is no traffic.
  */
 double pair_expected(const struct pair_traffic *traffic,
 		     const uint32_t shares[RULES_MAX][COHORTS_MAX], size_t rules, size_t canary);
+
+/*
+ * Tallies what was counted of @metric from the last counters to @now, which become the last ones.
+ * @answered_ns: CLOCK_REALTIME; @traffic: of that time. What belongs to no window is dropped, and
+ * what was counted while either arm was to have no traffic. -ENOMEM.
+ */
+int pair_tally(struct followed *followed, const struct service *service, size_t metric,
+	       const struct followed_pair *now, uint64_t answered_ns,
+	       const struct pair_traffic *traffic);
 
 #endif
