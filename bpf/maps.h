@@ -85,7 +85,7 @@ array_map(tracked_services, struct tracked_service, BPF_F_MMAPABLE);
 /* Key: one of the places of a followed client. Writers, life: tracked.h. */
 array_map(tracked_clients, struct tracked_client, BPF_F_MMAPABLE);
 
-/* Key: one of the places of a followed flow, two sets of TRACK_WAYS. Writers, life: tracked.h. */
+/* Key: one of the places of a followed flow. Writers, life: tracked.h. */
 array_map(tracked_flows, struct tracked_flow, BPF_F_MMAPABLE);
 
 /* Writers: the program and the sweep, by atomic additions; user space zeroes an element before a
@@ -147,9 +147,9 @@ const volatile __u32 interface_slot = 0;  /* which interface counters are this p
 const volatile __u32 vip_bucket_bits = 1; /* log2 of the buckets of one copy */
 const volatile __u32 vip6_count = 1;	  /* of one copy */
 const volatile __u32 observed_count = 1;  /* records in `observed` */
-const volatile __u32 tracked_count = 1;	  /* records in `tracked_clients` */
-const volatile __u32 tracked_flow_sets = 1;	/* of TRACK_WAYS records in `tracked_flows` */
-const volatile __u32 ms_per_jiffy = 4 << 16;	/* of track_ms() */
+const volatile __u32 tracked_client_sets = 1; /* of TRACK_WAYS records in `tracked_clients` */
+const volatile __u32 tracked_flow_sets = 1;   /* the same of `tracked_flows` */
+const volatile __u32 ms_per_jiffy = 4 << 16;  /* of track_ms() */
 
 #define lookup(map, index)                                                                         \
 	({                                                                                         \

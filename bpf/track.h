@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 9: follows the flows of a rollout's clients: those of its canary, and of a slice of control
- * to compare them with (headers/tracked.h). Packets of other services pay a bit test for it, other
- * clients a compare. What a packet means for its flow is decided in track_flow.h; here its client
- * and its flow are found, and what came of it is counted.
+ * After stage 7: follows the flows of a rollout's clients: those of its canary, and of a slice of
+ * control to compare them with (headers/tracked.h). Packets of other services pay a bit test for
+ * it, other clients a compare. What a packet means for its flow is decided in track_flow.h; here
+ * its client and its flow are found, and what came of it is counted.
  *
  * Each step is a function of its own that the verifier walks by itself; they share what they know
  * in a record a CPU, as hold_flow() does (transition.h).
@@ -109,12 +109,15 @@ static __always_inline __u32 behind_ipv6(struct xdp_md *ctx, const struct follow
 }
 
 /* Reads the packet again rather than have every packet carry what few need. Not 0: it cannot be. */
-__noinline int read_segment(struct xdp_md *ctx, struct followed *f)
+__noinline int read_segment(struct xdp_md *ctx, struct followed *f, struct view *view)
 {
 	__u32 behind;
 
-	if (!f || f->l3_offset > ETHERNET_SIZE + VLAN_TAGS_MAX * VLAN_TAG_SIZE)
+	if (!f || !view || f->l3_offset > ETHERNET_SIZE + VLAN_TAGS_MAX * VLAN_TAG_SIZE)
 		return -1;
+	f->track = view->track;
+	f->mask4 = view->mask4;
+	f->prefix6 = view->prefix6;
 	if (f->family == 4)
 		return read_segment4((void *)(long)ctx->data, (void *)(long)ctx->data_end, f);
 	behind = behind_ipv6(ctx, f);
@@ -123,7 +126,8 @@ __noinline int read_segment(struct xdp_md *ctx, struct followed *f)
 
 /* ---- the client ---- */
 
-#define CLAIM_TRIES 64 /* of a lock that is held for less than as many */
+#define LOCK_TRIES  256 /* of a lock that is held for less than as many */
+#define CLAIM_TRIES 4	/* of places that other clients may have taken before */
 
 /* A record that user space has closed is nobody's any more. */
 static __always_inline int is_of_client(const struct tracked_client *client, __u64 tag)
@@ -132,11 +136,16 @@ static __always_inline int is_of_client(const struct tracked_client *client, __u
 	       *(volatile __u64 *)&client->seen != TRACK_CLOSED;
 }
 
+static __always_inline __u32 client_place(__u64 tag, int number)
+{
+	return tracked_place(tag, number, tracked_client_sets);
+}
+
 static __always_inline __u32 look_for_client(__u64 tag)
 {
 #pragma unroll
-	for (int number = 0; number < OBSERVED_PLACES; number++) {
-		__u32 place = observed_place(tag, number, tracked_count);
+	for (int number = 0; number < TRACK_PLACES; number++) {
+		__u32 place = client_place(tag, number);
 		struct tracked_client *client = lookup(tracked_clients, place);
 
 		if (client && is_of_client(client, tag))
@@ -145,26 +154,50 @@ static __always_inline __u32 look_for_client(__u64 tag)
 	return TRACK_NONE;
 }
 
-/* The first free place, and nobody else claims one for the client. */
+/* As consider_set() of flows. */
+static __always_inline void consider_client_set(__u64 tag, int choice, struct track_room *best)
+{
+	__u32 place = TRACK_NONE, count = 0;
+
+#pragma unroll
+	for (int way = TRACK_WAYS - 1; way >= 0; way--) {
+		__u32 other = client_place(tag, choice * TRACK_WAYS + way);
+		struct tracked_client *client = lookup(tracked_clients, other);
+
+		if (!client || *(volatile __u64 *)&client->tag != OBSERVED_FREE)
+			continue;
+		place = other;
+		count++;
+		forget(place, tag);
+		forget(count, tag);
+	}
+	if (room_worth(count) <= best->worth)
+		return;
+	best->worth = room_worth(count);
+	best->place = place;
+	forget(best->worth, tag);
+	forget(best->place, tag);
+}
+
 static __always_inline __u32 take_place(const struct followed *f)
 {
-#pragma unroll
-	for (int number = 0; number < OBSERVED_PLACES; number++) {
-		__u32 place = observed_place(f->tag, number, tracked_count);
-		struct tracked_client *client = lookup(tracked_clients, place);
+	struct track_room best = {TRACK_NONE, 0};
+	struct tracked_client *client;
 
-		if (!client || __sync_val_compare_and_swap(&client->tag, OBSERVED_FREE, f->tag) !=
-				       OBSERVED_FREE)
-			continue;
-		client->seen = (__u64)f->window << 32;
-		client->high = f->high;
-		client->low = f->low;
-		client->track = f->track;
-		client->rule = f->rule;
-		client->arm = f->arm;
-		return place;
-	}
-	return TRACK_NONE;
+#pragma unroll
+	for (int choice = 0; choice < TRACK_CHOICES; choice++)
+		consider_client_set(f->tag, choice, &best);
+	client = lookup(tracked_clients, best.place);
+	if (!client ||
+	    __sync_val_compare_and_swap(&client->tag, OBSERVED_FREE, f->tag) != OBSERVED_FREE)
+		return TRACK_NONE;
+	client->seen = (__u64)f->window << 32;
+	client->high = f->high;
+	client->low = f->low;
+	client->track = f->track;
+	client->rule = f->rule;
+	client->arm = f->arm;
+	return best.place;
 }
 
 /*
@@ -179,16 +212,16 @@ __noinline __u32 claim_client(struct followed *f)
 
 	if (!f)
 		return TRACK_NONE;
-	first = lookup(tracked_clients, observed_place(f->tag, 0, tracked_count));
+	first = lookup(tracked_clients, client_place(f->tag, 0));
 	if (!first)
 		return TRACK_NONE;
-	for (i = 0; i < CLAIM_TRIES; i++)
+	for (i = 0; i < LOCK_TRIES; i++)
 		if (!__sync_val_compare_and_swap(&first->claiming, 0, 1))
 			break;
-	if (i == CLAIM_TRIES)
+	if (i == LOCK_TRIES)
 		return TRACK_NONE;
 	place = look_for_client(f->tag);
-	if (place == TRACK_NONE)
+	for (i = 0; i < CLAIM_TRIES && place == TRACK_NONE; i++)
 		place = take_place(f);
 	__sync_val_compare_and_swap(&first->claiming, 1, 0);
 	return place;
@@ -402,10 +435,11 @@ static __always_inline int is_known(const struct followed *f)
 	return !f->is_over && f->seen == (seen_in(f->seen, f->window) | f->firsts);
 }
 
-static __always_inline void follow(struct packet *p, struct followed *f)
+/* One call for all of it, so that the packet's own state need not make room for each. */
+__noinline int follow(struct xdp_md *ctx, struct followed *f, struct view *view)
 {
-	if (read_segment(p->ctx, f) || find_client(f) == TRACK_NONE)
-		return;
+	if (!f || !view || read_segment(ctx, f, view) || find_client(f) == TRACK_NONE)
+		return 0;
 	f->firsts = FIRST_SIGHT;
 	f->sampled = 0;
 	f->is_over = 0;
@@ -417,6 +451,7 @@ static __always_inline void follow(struct packet *p, struct followed *f)
 	}
 	if (f->is_counting && !is_known(f))
 		count_firsts(f);
+	return 0;
 }
 
 /* As the shares assign it, wherever affinity or a fall back sent the packet. */
@@ -447,16 +482,13 @@ static __always_inline void track(struct packet *p)
 	if (!f)
 		return;
 	f->token = p->token;
-	f->track = p->view->track;
 	f->l3_offset = p->headers.l3_offset;
 	f->l3_length = p->headers.l3_length;
-	f->mask4 = p->view->mask4;
-	f->prefix6 = p->view->prefix6;
 	f->family = p->headers.family;
 	f->is_tcp = p->headers.protocol == IPPROTO_TCP;
 	f->rule = p->rule;
 	f->arm = arm;
-	follow(p, f);
+	follow(p->ctx, f, p->view);
 }
 
 #endif

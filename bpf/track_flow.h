@@ -72,7 +72,7 @@ static __always_inline void note_sample(struct followed *f, enum track_sample sa
 
 static __always_inline __u32 flow_place(__u64 key, int number)
 {
-	return tracked_flow_set(key, number / TRACK_WAYS, tracked_flow_sets) + number % TRACK_WAYS;
+	return tracked_place(key, number, tracked_flow_sets);
 }
 
 static __always_inline __u32 read_flow_tag(const struct tracked_flow *flow)
@@ -101,47 +101,55 @@ static __always_inline void begin_flow(struct tracked_flow *flow, const struct f
 	flow->arm = f->arm;
 }
 
-/* The first free record of a set, and how many are. */
-struct flow_room {
-	__u32 place, count;
+/* The best set so far: its first free record, and what it is worth. */
+struct track_room {
+	__u32 place, worth;
 };
 
-static __always_inline struct flow_room room_of_set(__u64 key, int choice)
+static __always_inline void consider_set(__u64 key, int choice, struct track_room *best)
 {
-	struct flow_room room = {TRACK_NONE, 0};
+	__u32 place = TRACK_NONE, count = 0;
 
 #pragma unroll
 	for (int way = TRACK_WAYS - 1; way >= 0; way--) {
-		__u32 place = flow_place(key, choice * TRACK_WAYS + way);
-		struct tracked_flow *flow = lookup(tracked_flows, place);
+		__u32 other = flow_place(key, choice * TRACK_WAYS + way);
+		struct tracked_flow *flow = lookup(tracked_flows, other);
 
 		if (!flow || read_flow_tag(flow) != TRACKED_FLOW_FREE)
 			continue;
-		room.place = place;
-		room.count++;
-		forget(room.place, key);
-		forget(room.count, key);
+		place = other;
+		count++;
+		forget(place, key);
+		forget(count, key);
 	}
-	return room;
+	if (room_worth(count) <= best->worth)
+		return;
+	best->worth = room_worth(count);
+	best->place = place;
+	forget(best->worth, key);
+	forget(best->place, key);
 }
 
-/* In the set that has more room. TRACK_NONE: there is none. */
+/* TRACK_NONE: there is none, or somebody else was faster. */
 static __always_inline __u32 take_free(const struct followed *f)
 {
-	struct flow_room first = room_of_set(f->flow_key, 0), second = room_of_set(f->flow_key, 1);
-	__u32 place = second.count > first.count ? second.place : first.place;
-	struct tracked_flow *flow = lookup(tracked_flows, place);
+	struct track_room best = {TRACK_NONE, 0};
+	struct tracked_flow *flow;
 
+#pragma unroll
+	for (int choice = 0; choice < TRACK_CHOICES; choice++)
+		consider_set(f->flow_key, choice, &best);
+	flow = lookup(tracked_flows, best.place);
 	if (!flow || !swap_flow_tag(flow, TRACKED_FLOW_FREE, TRACKED_FLOW_BUSY))
 		return TRACK_NONE;
-	return place;
+	return best.place;
 }
 
 /* The place of a flow that is over and of which all has been told. */
 static __always_inline __u32 take_over(const struct followed *f)
 {
 #pragma unroll
-	for (int number = 0; number < 2 * TRACK_WAYS; number++) {
+	for (int number = 0; number < TRACK_PLACES; number++) {
 		__u32 place = flow_place(f->flow_key, number);
 		struct tracked_flow *flow = lookup(tracked_flows, place);
 		__u32 tag;
@@ -195,7 +203,7 @@ __noinline __u32 find_flow(struct followed *f)
 		return TRACK_NONE;
 	tag = tracked_flow_tag(f->flow_key);
 #pragma unroll
-	for (int number = 0; number < 2 * TRACK_WAYS; number++) {
+	for (int number = 0; number < TRACK_PLACES; number++) {
 		__u32 place = flow_place(f->flow_key, number);
 		struct tracked_flow *flow = lookup(tracked_flows, place);
 

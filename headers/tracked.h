@@ -116,6 +116,34 @@ pure_inline __u32 size_bucket(__u32 bytes)
 	return log2_of(bytes);
 }
 
+/* ---- places ---- */
+
+/*
+ * A record is in one of TRACK_CHOICES sets of TRACK_WAYS each, which follow from its key. It is put
+ * into the first set of those with most room, where more than half counts as half and one: so while
+ * there is room nearly all are found in the first lines that are looked at, and none is turned away
+ * before seven in ten records are taken (balanced allocations: Azar et al., 1994; 0.73 simulated
+ * with 2^18 records, where OBSERVED_PLACES single places turn the first one away at 0.08).
+ */
+#define TRACK_WAYS    4
+#define TRACK_CHOICES 4
+#define TRACK_PLACES  (TRACK_CHOICES * TRACK_WAYS)
+
+/* Place @number (0 to TRACK_PLACES - 1) of a key, of @sets: another part of the key each set. */
+pure_inline __u32 tracked_place(__u64 key, int number, __u32 sets)
+{
+	int choice = number / TRACK_WAYS;
+
+	return scale((choice ? rotate_left(key, 16 * choice) : key) >> 32, sets) * TRACK_WAYS +
+	       number % TRACK_WAYS;
+}
+
+/* How much a set with @count free records is worth to who looks for one. */
+pure_inline __u32 room_worth(__u32 count)
+{
+	return count > TRACK_WAYS / 2 + 1 ? TRACK_WAYS / 2 + 1 : count;
+}
+
 /* ---- the clock ---- */
 
 /*
@@ -183,20 +211,6 @@ pure_inline __u32 tracked_flow_tag(__u64 key)
 	return (__u32)key < TRACKED_FLOW_TAGS ? (__u32)key + TRACKED_FLOW_TAGS : (__u32)key;
 }
 
-/*
- * A flow may be in two sets of so many records each. It is put into the one that has more room, and
- * into the first of two that have as much: so nearly all are found in the first one while there is
- * room, and none is turned away before three quarters of all are taken (balanced allocations: Azar
- * et al., 1994; Voecking, 1999).
- */
-#define TRACK_WAYS 4
-
-/* The first record of set @choice (0 or 1), of @sets. */
-pure_inline __u32 tracked_flow_set(__u64 key, int choice, __u32 sets)
-{
-	return scale((choice ? fmix64(key) : key) >> 32, sets) * TRACK_WAYS;
-}
-
 /* ---- which flows count ---- */
 
 /*
@@ -252,7 +266,7 @@ pure_inline __u64 seen_in(__u64 seen, __u32 window)
 	return seen_window(seen) == window ? seen : (__u64)window << 32;
 }
 
-/* Clients have OBSERVED_PLACES places, as observed.h has them. @salt: of the service. */
+/* @salt: of the service. */
 pure_inline __u64 tracked_client_tag(__u64 token, __u64 salt)
 {
 	return observed_tag(fmix64(token ^ salt));

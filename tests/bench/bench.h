@@ -63,6 +63,9 @@ void eras_release(void);
 /* observe.c: services whose clients are observed. */
 void plans_add_observed(struct plans *plans);
 void observed_release(void);
+/* track.c: services whose clients are followed. */
+void plans_add_tracked(struct plans *plans);
+void tracked_release(void);
 /* lookups.c: services with rules over segments. */
 void plans_add_lookups(struct plans *plans);
 void lookups_release(void);

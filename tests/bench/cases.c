@@ -224,6 +224,7 @@ void plans_make(struct plans *plans)
 	plan->clients = MANY_CLIENTS;
 	plans_add_eras(plans);
 	plans_add_observed(plans);
+	plans_add_tracked(plans);
 	plans_add_lookups(plans);
 }
 
@@ -233,6 +234,7 @@ void plans_release(void)
 
 	eras_release();
 	observed_release();
+	tracked_release();
 	lookups_release();
 	for (i = 0; i < sizeof(boxes) / sizeof(boxes[0]); i++)
 		lab_close(boxes[i]);

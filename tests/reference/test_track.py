@@ -772,7 +772,7 @@ class Random(Case):
         for settings in (dict(), dict(server_first=True, unanswered=1000, idle=2000)):
             replay = self.replay(**settings)
             flows = []
-            for _ in range(4000):
+            for _ in range(2500):
                 if not flows or choose.random() < .06:
                     source = "198.51.100.%d" % choose.randrange(100)
                     if choose.random() < .3:

@@ -36,6 +36,8 @@
 /* A group has several clients, and each service that groups its own entries, two generations. */
 #define GROUP_CLIENTS 2
 
+#define FLOWS_A_CLIENT 2 /* that is followed */
+
 /* Of all services together: what each makes of each class of clients, two generations. */
 #define SERVICE_CLASSES (1u << 20)
 
@@ -78,10 +80,12 @@ static uint32_t ring_slots(const struct limits *limits)
 	return of_many + of_few + (of_one > of_few ? of_one : of_few);
 }
 
-/* Two flows a client. */
-static uint32_t tracked_flow_sets(const struct limits *limits)
+/* Of followed clients and flows: whole sets, one at least. */
+static uint32_t tracked_records(uint32_t count)
 {
-	return 2 * limits->tracked_clients / TRACK_WAYS + 1;
+	uint32_t sets = (count + TRACK_WAYS - 1) / TRACK_WAYS;
+
+	return (sets ? sets : 1) * TRACK_WAYS;
 }
 
 static uint32_t map_entries(enum map_id id, const struct limits *limits)
@@ -113,9 +117,9 @@ static uint32_t map_entries(enum map_id id, const struct limits *limits)
 	case MAP_TRACKED_SERVICES:
 		return slots < TRACKED_SERVICES_MAX ? slots : TRACKED_SERVICES_MAX;
 	case MAP_TRACKED_CLIENTS:
-		return limits->tracked_clients ? limits->tracked_clients : 1;
+		return tracked_records(limits->tracked_clients);
 	case MAP_TRACKED_FLOWS:
-		return tracked_flow_sets(limits) * TRACK_WAYS;
+		return tracked_records(FLOWS_A_CLIENT * limits->tracked_clients);
 	case MAP_TRACK_SAMPLES:
 		return slots * LANES_MAX;
 	case MAP_VIP_BUCKETS:

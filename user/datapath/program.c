@@ -73,7 +73,8 @@ int program_load(struct datapath *datapath, struct siphash_key secret, uint32_t 
 		__builtin_ctz(datapath->maps[MAP_VIP_BUCKETS].entries / 2);
 	program->skeleton->rodata->vip6_count = datapath->maps[MAP_VIPS6].entries / 2;
 	program->skeleton->rodata->observed_count = datapath->maps[MAP_OBSERVED].entries;
-	program->skeleton->rodata->tracked_count = datapath->maps[MAP_TRACKED_CLIENTS].entries;
+	program->skeleton->rodata->tracked_client_sets =
+		datapath->maps[MAP_TRACKED_CLIENTS].entries / TRACK_WAYS;
 	program->skeleton->rodata->tracked_flow_sets =
 		datapath->maps[MAP_TRACKED_FLOWS].entries / TRACK_WAYS;
 	program->skeleton->rodata->ms_per_jiffy = track_ms_per_jiffy();
