@@ -253,13 +253,13 @@ static void a_state_of_a_newer_version_is_refused_and_left_alone(void **state)
 	struct store *store = NULL;
 
 	add_revision(box, "version: 1\n");
-	run_sql(box, "UPDATE schema_version SET version = 4");
+	run_sql(box, "UPDATE schema_version SET version = 5");
 	assert_int_equal(store_open_read(box->directory, &store, box->errors), -EPROTO);
 	assert_int_equal(store_open_write(box->directory, 0, &ann, &store, box->errors), -EPROTO);
 	assert_int_equal(errors_count(box->errors), 2);
-	assert_error_says(box, "state.db is from a newer version (schema 4, known: 3)");
+	assert_error_says(box, "state.db is from a newer version (schema 5, known: 4)");
 	assert_null(store);
-	run_sql(box, "UPDATE schema_version SET version = 3");
+	run_sql(box, "UPDATE schema_version SET version = 4");
 	assert_int_equal(last_revision(box), 1);
 }
 

@@ -419,6 +419,14 @@ static void go_on_with_rollouts(struct daemon *daemon)
 		end_task(daemon, TASK_ROLLOUTS, errors, error);
 }
 
+static void write_more(void *data, FILE *out)
+{
+	const struct daemon *daemon = data;
+
+	checker_metrics(daemon->checker, out);
+	rollouts_metrics(daemon->rollouts, out);
+}
+
 /* ---- checks ---- */
 
 static void go_on_with_checks(struct daemon *daemon)
@@ -594,6 +602,8 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 				"cannot set up the event loop: %s", strerror(-error));
 		goto out;
 	}
+	daemon.facts.write_more = write_more;
+	daemon.facts.data = &daemon;
 	sd_notify(0, "READY=1");
 	error = sd_event_loop(daemon.event);
 out:

@@ -78,6 +78,11 @@ static const char *const event_names[] = {
 	[HOOK_SUCCESS] = "success",
 };
 
+const char *hook_event_name(enum hook_event on)
+{
+	return event_names[on];
+}
+
 static struct failures *failures_of(const struct hooks *hooks, const char *service,
 				    enum hook_event on)
 {

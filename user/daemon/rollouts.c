@@ -13,6 +13,7 @@
 #include "util/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,6 +274,7 @@ static int look(struct watched *watched, const struct service *service,
 
 	if (error)
 		return error;
+	follow_acknowledged(&watched->followed, state);
 	error = gather(control, service, &watched->followed, state, &gathered);
 	if (!error) {
 		gathered.input.bake_is_over = bake_is_over(service, state);
@@ -479,6 +481,32 @@ int rollouts_round(struct rollouts *rollouts, struct errors *errors)
 			rollouts->list[i]->window_is_new = false;
 	forget_ended(rollouts);
 	return first ? first : error;
+}
+
+static bool has_hook(const struct service *service, enum hook_event on)
+{
+	for (size_t i = 0; i < service->rollout.hooks_count; i++)
+		if (service->rollout.hooks[i].on == on)
+			return true;
+	return false;
+}
+
+void rollouts_metrics(const struct rollouts *rollouts, FILE *out)
+{
+	const struct policy *policy =
+		rollouts && rollouts->control ? rollouts->control->policy : NULL;
+
+	fputs("# HELP xdp_canary_hook_failures_total Calls of hooks that came to nothing.\n"
+	      "# TYPE xdp_canary_hook_failures_total counter\n",
+	      out);
+	for (size_t i = 0; policy && i < policy->services_count; i++)
+		for (int on = HOOK_BEFORE_STEP; on <= HOOK_SUCCESS; on++)
+			if (has_hook(&policy->services[i], on))
+				fprintf(out,
+					"xdp_canary_hook_failures_total{service=\"%s\",on=\"%s\"} "
+					"%" PRIu64 "\n",
+					policy->services[i].name, hook_event_name(on),
+					hooks_failures(rollouts, policy->services[i].name, on));
 }
 
 /* ---- the sweep ---- */

@@ -9,6 +9,7 @@
 
 #include "control/control.h"
 
+#include <stdio.h>
 #include <systemd/sd-event.h>
 
 struct rollouts;
@@ -18,6 +19,8 @@ int rollouts_new(sd_event *event, const struct place *place, const struct actor 
 		 struct rollouts **out);
 /* NULL is allowed. */
 void rollouts_free(struct rollouts *rollouts);
+/* Family hook_failures_total: calls of hooks that came to no 2xx, since the daemon began. */
+void rollouts_metrics(const struct rollouts *rollouts, FILE *out);
 /* To be called each second. -EBUSY is no error: another writer; the next round tries again. */
 int rollouts_round(struct rollouts *rollouts, struct errors *errors);
 

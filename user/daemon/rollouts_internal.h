@@ -73,6 +73,7 @@ void samples_stop(struct watched *watched);
 int hooks_call(struct rollouts *rollouts, struct errors *errors);
 /* Calls of the service's hooks on @on that came to no 2xx, since the daemon began. */
 uint64_t hooks_failures(const struct rollouts *rollouts, const char *service, enum hook_event on);
+const char *hook_event_name(enum hook_event on);
 void hooks_free(struct hooks *hooks); /* NULL is allowed */
 
 /* ---- credit.c: feedback ---- */

@@ -525,6 +525,8 @@ int metrics_render(struct control *control, struct daemon_facts *facts, char **o
 	if (page.out) {
 		render(&page);
 		error = rollout_metrics(page.out, control);
+		if (facts->write_more)
+			facts->write_more(facts->data, page.out);
 		if (fclose(page.out) && !error)
 			error = -errno;
 	} else {

@@ -21,6 +21,9 @@ struct daemon_facts {
 	uint64_t last_loop_ns;	/* CLOCK_REALTIME */
 	struct told_path *told; /* by the service's slot */
 	size_t told_count;
+	/* Families that are the daemon's own: of its checks and hooks. NULL: there are none. */
+	void (*write_more)(void *data, FILE *out);
+	void *data;
 };
 
 /*

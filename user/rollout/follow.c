@@ -61,6 +61,14 @@ int follow_window(struct followed *followed, const struct rollout_state *state,
 	return 1;
 }
 
+void follow_acknowledged(struct followed *followed, const struct rollout_state *state)
+{
+	if (followed->acknowledged >= state->acknowledged)
+		return;
+	followed->acknowledged = state->acknowledged;
+	judge_acknowledge(&followed->judge);
+}
+
 const struct followed_window *follow_window_at(const struct followed *followed, uint64_t time_ns)
 {
 	size_t i = followed->windows_count;
@@ -289,9 +297,10 @@ static json_t *pairs_to_json(const struct followed *followed)
 
 json_t *follow_to_json(const struct followed *followed)
 {
-	return json_pack("{s:I, s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "id", (json_int_t)followed->id,
-			 "judge", judge_to_json(&followed->judge), "changed_ns",
-			 (json_int_t)followed->changed_ns, "feedback",
+	return json_pack("{s:I, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "id",
+			 (json_int_t)followed->id, "judge", judge_to_json(&followed->judge),
+			 "changed_ns", (json_int_t)followed->changed_ns, "acknowledged",
+			 (json_int_t)followed->acknowledged, "feedback",
 			 (json_int_t)followed->feedback, "pairs", pairs_to_json(followed),
 			 "windows", windows_to_json(followed), "tallies", tallies_to_json(followed),
 			 "counts", counts_to_json(followed));
@@ -387,6 +396,7 @@ int follow_from_json(struct followed *followed, const struct service *service, c
 
 	follow_init(followed, service, json_integer_value(json_object_get(json, "id")));
 	followed->changed_ns = json_integer_value(json_object_get(json, "changed_ns"));
+	followed->acknowledged = json_integer_value(json_object_get(json, "acknowledged"));
 	followed->feedback = json_integer_value(json_object_get(json, "feedback"));
 	error = judge_from_json(&followed->judge, &service->rollout,
 				json_object_get(json, "judge"));

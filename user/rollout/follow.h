@@ -45,8 +45,9 @@ struct followed {
 	char service[NAME_SIZE];
 	uint64_t id;
 	struct judge judge;
-	uint64_t changed_ns; /* the last change of a share that the judge knows of */
-	uint64_t feedback;   /* number of the last row that was read */
+	uint64_t changed_ns;   /* the last change of a share that the judge knows of */
+	uint32_t acknowledged; /* pauses that the judge knows a person has ended */
+	uint64_t feedback;     /* number of the last row that was read */
 	struct followed_pair pairs[ROLLOUT_METRICS_MAX];
 	struct followed_window *windows; /* ascending */
 	size_t windows_count;
@@ -68,6 +69,8 @@ void follow_rebind(struct followed *followed, const struct service *service);
  */
 int follow_window(struct followed *followed, const struct rollout_state *state,
 		  uint32_t shares[RULES_MAX][COHORTS_MAX], uint64_t now_ns);
+/* What a person has resumed after the judge asked for a pause: it does not ask again. */
+void follow_acknowledged(struct followed *followed, const struct rollout_state *state);
 /* The window that @time_ns falls in, or NULL: before the first. */
 const struct followed_window *follow_window_at(const struct followed *followed, uint64_t time_ns);
 
