@@ -40,3 +40,18 @@ bool check_result(struct check *check, uint32_t rise, uint32_t fall, bool passed
 		check->flapping = true;
 	return true;
 }
+
+uint64_t check_phase(uint64_t index, uint64_t interval)
+{
+	const uint64_t golden = 0x9e3779b97f4a7c15ULL; /* 2^64 / ((1 + sqrt 5) / 2) */
+
+	return (unsigned __int128)(index * golden) * interval >> 64;
+}
+
+uint64_t check_next(uint64_t now, uint64_t interval, uint64_t phase)
+{
+	uint64_t soonest = now + interval / 2 + 1;
+	uint64_t at = soonest - soonest % interval + phase;
+
+	return at < soonest ? at + interval : at;
+}

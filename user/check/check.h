@@ -5,6 +5,9 @@
  *
  * Flapping is damped: a backend whose checks changed it CHECK_CHANGES_MAX times within one era of
  * its service is held down until that era has ended. It then begins as what its checks say.
+ *
+ * When: the first check is at once; all later ones are at a phase of the interval that each backend
+ * has of its own, so that a thousand backends are asked one after the other, not all at a time.
  */
 #ifndef XDP_CANARY_CHECK_H
 #define XDP_CANARY_CHECK_H
@@ -38,5 +41,16 @@ struct check check_begin(bool up, bool flapping);
 bool check_era(struct check *check, uint64_t era);
 /* A result. True: `up` or `flapping` changed. */
 bool check_result(struct check *check, uint32_t rise, uint32_t fall, bool passed);
+
+/*
+ * The phase of the @index'th backend, in [0, @interval): the golden ratio's multiples modulo 1,
+ * which lie evenly however many there are (Knuth, The Art of Computer Programming 3, 6.4).
+ */
+uint64_t check_phase(uint64_t index, uint64_t interval);
+/*
+ * When to ask again after asking at @now: the first time of that phase at which half an interval
+ * has passed. All in one unit; @interval at least 1, @phase below it.
+ */
+uint64_t check_next(uint64_t now, uint64_t interval, uint64_t phase);
 
 #endif

@@ -83,10 +83,32 @@ static void add_service(struct lister *lister, const struct service *service)
 				    &service->cohorts[i].backends[j]);
 }
 
+static void warn_of_dead_cohorts(struct cli *cli, const struct control *control,
+				 const struct service *service)
+{
+	char object[3 * NAME_SIZE];
+
+	for (size_t i = 0; i < service->cohorts_count; i++) {
+		if (!cohort_is_dead(control, service, i))
+			continue;
+		snprintf(object, sizeof(object), "services/%s/cohorts/%s", service->name,
+			 service->cohorts[i].name);
+		errors_warn(cli->errors, NULL, object, "look at its servers", "%s",
+			    dead_cohort_text(i));
+	}
+}
+
+/* Of one that is held down, why. */
+static const char *what_checks_say(const json_t *entry)
+{
+	return json_is_true(json_object_get(entry, "flapping"))
+		       ? "flapping"
+		       : json_string_value(json_object_get(entry, "health"));
+}
+
 static void say_list(const struct cli *cli, const json_t *list)
 {
-	static const char *const keys[] = {"service",  "cohort", "backend",
-					   "next_hop", "wish",	 "health"};
+	static const char *const keys[] = {"service", "cohort", "backend", "next_hop", "wish"};
 	static const char *const headers[] = {"SERVICE", "COHORT", "BACKEND", "NEXT HOP",
 					      "WISH",	 "HEALTH", "WEIGHT",  NULL};
 	const json_t *entry;
@@ -99,6 +121,7 @@ static void say_list(const struct cli *cli, const json_t *list)
 		for (size_t j = 0; j < sizeof(keys) / sizeof(keys[0]); j++)
 			table_cell(&table, "%s",
 				   json_string_value(json_object_get(entry, keys[j])));
+		table_cell(&table, "%s", what_checks_say(entry));
 		table_cell(&table, "%lld",
 			   (long long)json_integer_value(json_object_get(entry, "weight")));
 	}
@@ -120,8 +143,11 @@ int command_backend_list(struct cli *cli)
 	if (lister.control->datapath && next_hops_open(&lister.next_hops, NULL))
 		lister.next_hops = NULL;
 	for (size_t i = 0; i < lister.control->policy->services_count; i++)
-		if (!only || only == &lister.control->policy->services[i])
+		if (!only || only == &lister.control->policy->services[i]) {
 			add_service(&lister, &lister.control->policy->services[i]);
+			warn_of_dead_cohorts(cli, lister.control,
+					     &lister.control->policy->services[i]);
+		}
 	if (cli->json)
 		cli_print_json(cli, json_pack("{s:s, s:O}", "cmd", "backend list", "backends",
 					      lister.list));

@@ -94,11 +94,14 @@ static bool has_backend_without(const struct change *change, uint8_t health)
 static void warn_of_nobody(const struct change *change)
 {
 	const char *what = "none of its backends takes new flows: they go to control (cohort_down)";
+	size_t cohort = change->cohort - change->service->cohorts;
 	char object[3 * NAME_SIZE];
 
 	if (has_backend_without(change, BACKEND_DOWN | BACKEND_DRAINING))
 		return;
-	if (change->cohort == &change->service->cohorts[0])
+	if (cohort_is_dead(change->control, change->service, cohort))
+		what = dead_cohort_text(cohort);
+	else if (!cohort)
 		what = has_backend_without(change, BACKEND_DOWN)
 			       ? "all of its backends drain: for want of others they take new flows"
 			       : "all of its backends are down: packets are dropped (no_backend)";

@@ -177,6 +177,8 @@ uint8_t backend_health(const struct control *control, const struct service *serv
  * they are wished to be: better a chance than none. Another cohort falls back to control.
  */
 bool cohort_is_dead(const struct control *control, const struct service *service, size_t cohort);
+/* What becomes of its clients then, in words. */
+const char *dead_cohort_text(size_t cohort);
 
 /* ---- resolve.c ---- */
 

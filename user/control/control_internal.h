@@ -43,6 +43,12 @@ int windows_begin(struct control *control);
 /* Of the rule's segment, a new one where it has none; -1: the default rule. */
 int number_segment(struct control *control, const struct rule *rule, int8_t *out);
 
+/* ---- checks.c ---- */
+
+/* What checks found of backends that nobody checks any more: they left, or their service's checks
+ * did. */
+int checks_forget(struct control *control);
+
 /* ---- observe.c ---- */
 
 /* Observes clients as the policy says. The maps are loaded. */

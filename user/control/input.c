@@ -103,7 +103,7 @@ uint8_t backend_health(const struct control *control, const struct service *serv
 {
 	const struct live_check *check = backend_check(control, service, backend);
 
-	if (check && (!check->up || check->flapping))
+	if (check && !check_passes(check))
 		return BACKEND_DOWN;
 	return wished_health(control, service, backend);
 }
@@ -123,6 +123,13 @@ bool cohort_is_dead(const struct control *control, const struct service *service
 		any_wished |= !(wished_health(control, service, backend) & BACKEND_DOWN);
 	}
 	return any_wished;
+}
+
+const char *dead_cohort_text(size_t cohort)
+{
+	return cohort ? "no backend passes its checks: its clients go to control (cohort_down)"
+		      : "no backend of the control passes its checks: all keep their clients, as "
+			"if they were up";
 }
 
 /* Of each backend, one cohort after the other. malloc()ed. */

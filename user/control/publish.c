@@ -435,6 +435,8 @@ static int stage_all(struct control *control, struct publication *publication,
 			error = tracking_free(control, &policy->services[i]);
 	free(settled);
 	if (!error)
+		error = checks_forget(control);
+	if (!error)
 		error = numbers_free_segments(control);
 	if (!error)
 		error = control_reload_live(control);

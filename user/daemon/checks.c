@@ -1,62 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include "daemon/checks.h"
+/*
+ * One timer a backend; what becomes of its result is check/check.h's to say. The store is behind
+ * what is found until a write has succeeded: what differs is what has to be written, so nothing is
+ * lost where another writer has the lock. Alarms are of cohorts, and said when they begin and end.
+ */
+#include "daemon/checks_internal.h"
 
-#include "check/check.h"
 #include "probe/http.h"
 #include "probe/tcp.h"
 #include "util/log.h"
 #include "util/text.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
-#define US_PER_MS      1000ULL
-#define CONNECTIONS    4096 /* under way at a time: as many as descriptors allow */
-#define OTHER_FILES    512
-#define WRITE_AFTER_US (20 * US_PER_MS) /* changes that come together are written together */
-#define WRITE_AGAIN_US (200 * US_PER_MS)
-
-/* One backend. */
-struct checked {
-	struct checker *checker;
-	char service[NAME_SIZE], cohort[NAME_SIZE];
-	struct address address;
-	const struct health_check *plan; /* in the checker's policy */
-	uint16_t port;
-	struct check check;
-	struct check stored;	/* what the store was told */
-	struct probe *probe;	/* under way */
-	sd_event_source *timer; /* the next one */
-	bool is_wanted;		/* in checker_follow() */
-};
-
-struct checker {
-	sd_event *event;
-	const struct place *place;
-	const struct actor *actor;
-	struct probe_engine *engine;
-	struct policy *policy; /* that the plans are in */
-	struct checked **list; /* by service and address */
-	size_t count;
-	sd_event_source *write; /* one shot */
-	bool is_due;		/* there is something to write */
-};
+#define US_PER_MS   1000ULL
+#define ACCURACY_US (5 * US_PER_MS)
+#define CONNECTIONS 4096 /* under way at a time: as many as descriptors allow */
+#define OTHER_FILES 512
 
 /* ---- asking ---- */
 
-static void write_soon(struct checker *checker, uint64_t microseconds)
+/* @at: CLOCK_MONOTONIC us. */
+static void arm(struct checked *checked, uint64_t at)
 {
-	checker->is_due = true;
-	sd_event_source_set_time_relative(checker->write, microseconds);
-	sd_event_source_set_enabled(checker->write, SD_EVENT_ONESHOT);
-}
-
-static void arm(struct checked *checked, uint64_t milliseconds)
-{
-	sd_event_source_set_time_relative(checked->timer, milliseconds * US_PER_MS);
+	sd_event_source_set_time(checked->timer, at);
 	sd_event_source_set_enabled(checked->timer, SD_EVENT_ONESHOT);
 }
 
@@ -75,7 +45,7 @@ static void conclude(struct checked *checked, const char *error)
 		 checked->check.flapping
 			 ? "; it flaps, and is held down until the transition has ended"
 			 : "");
-	write_soon(checked->checker, WRITE_AFTER_US);
+	checker_write_soon(checked->checker);
 }
 
 static void on_tcp(void *data, const char *error)
@@ -113,20 +83,24 @@ static int ask_http(struct checked *checked)
 	return error;
 }
 
-/* One that is still under way when the next is due has its time-out before long. */
+/*
+ * One that is still under way when the next is due has its time-out before long. Without memory to
+ * ask nothing is known of the backend, and the next time tells.
+ */
 static int on_time(sd_event_source *source, uint64_t time, void *data)
 {
 	struct checked *checked = data;
 	const struct health_check *plan = checked->plan;
+	uint64_t interval = plan->interval_ms * US_PER_MS, now;
 
-	(void)source;
 	(void)time;
 	if (!checked->probe && plan->type == CHECK_HTTP)
 		ask_http(checked);
 	else if (!checked->probe)
 		probe_tcp(checked->checker->engine, &checked->address, checked->port,
 			  plan->timeout_ms, on_tcp, checked, &checked->probe);
-	arm(checked, plan->interval_ms);
+	sd_event_now(sd_event_source_get_event(source), CLOCK_MONOTONIC, &now);
+	arm(checked, check_next(now, interval, check_phase(checked->index, interval)));
 	return 0;
 }
 
@@ -144,17 +118,22 @@ static int compare_checked(const struct checked *a, const char *service,
 {
 	int order = strcmp(a->service, service);
 
-	if (order)
-		return order;
-	order = (int)a->address.family - address->family;
-	return order ? order : memcmp(a->address.bytes, address->bytes, sizeof(address->bytes));
+	return order ? order : address_compare(&a->address, address);
 }
 
-/* Where it is, or would be. */
-static size_t place_of(const struct checker *checker, const char *service,
-		       const struct address *address)
+static int compare_places(const void *left, const void *right)
 {
-	size_t from = 0, to = checker->count;
+	const struct checked *a = *(struct checked *const *)left,
+			     *b = *(struct checked *const *)right;
+
+	return compare_checked(a, b->service, &b->address);
+}
+
+/* Of the first @count, which are in order; NULL: it is not among them. */
+static struct checked *find(const struct checker *checker, size_t count, const char *service,
+			    const struct address *address)
+{
+	size_t from = 0, to = count;
 
 	while (from < to) {
 		size_t middle = (from + to) / 2;
@@ -164,7 +143,9 @@ static size_t place_of(const struct checker *checker, const char *service,
 		else
 			to = middle;
 	}
-	return from;
+	return from < count && !compare_checked(checker->list[from], service, address)
+		       ? checker->list[from]
+		       : NULL;
 }
 
 static uint16_t port_of(const struct service *service)
@@ -177,71 +158,100 @@ static uint16_t port_of(const struct service *service)
 	return 0;
 }
 
-static int add(struct checker *checker, size_t at, const struct service *service,
-	       const struct backend *backend, const struct live_check *known)
+/* At the end of the list. Its first check is due at once. */
+static struct checked *add(struct checker *checker, const struct service *service,
+			   const struct backend *backend, const struct live_check *known)
 {
-	struct checked **grown = reallocarray(checker->list, checker->count + 1, sizeof(*grown)),
-		       *checked;
-	uint64_t interval = service->health_check.interval_ms;
+	struct checked **grown = reallocarray(checker->list, checker->count + 1, sizeof(*grown));
+	struct checked *checked;
 
 	if (!grown)
-		return -ENOMEM;
+		return NULL;
 	checker->list = grown;
 	checked = calloc(1, sizeof(*checked));
 	if (!checked)
-		return -ENOMEM;
+		return NULL;
 	checked->checker = checker;
 	snprintf(checked->service, sizeof(checked->service), "%s", service->name);
 	checked->address = backend->address;
 	checked->check = check_begin(!known || known->up, known && known->flapping);
 	checked->stored = checked->check;
-	if (sd_event_add_time_relative(checker->event, &checked->timer, CLOCK_MONOTONIC,
-				       rand() % (interval + 1) * US_PER_MS, 0, on_time,
-				       checked) < 0) {
+	checked->index = checker->given++;
+	if (sd_event_add_time(checker->event, &checked->timer, CLOCK_MONOTONIC, 0, ACCURACY_US,
+			      on_time, checked) < 0) {
 		free(checked);
-		return -ENOMEM;
+		return NULL;
 	}
-	memmove(&grown[at + 1], &grown[at], (checker->count++ - at) * sizeof(*grown));
-	grown[at] = checked;
-	return 0;
+	grown[checker->count++] = checked;
+	return checked;
 }
 
-static int follow_backend(struct checker *checker, const struct control *control,
+static bool texts_differ(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) : a != b;
+}
+
+/* Is something else asked, or at other times? rise and fall are read with each result. */
+static bool asks_otherwise(const struct checked *checked, const struct health_check *plan,
+			   uint16_t port)
+{
+	const struct health_check *before = checked->plan;
+
+	return before->type != plan->type || checked->port != port ||
+	       before->interval_ms != plan->interval_ms || before->timeout_ms != plan->timeout_ms ||
+	       texts_differ(before->path, plan->path) || texts_differ(before->host, plan->host) ||
+	       texts_differ(before->expect_body, plan->expect_body) ||
+	       before->expect_status_count != plan->expect_status_count ||
+	       (plan->expect_status_count &&
+		memcmp(before->expect_status, plan->expect_status,
+		       plan->expect_status_count * sizeof(*plan->expect_status)));
+}
+
+/* The plan that was is still there. What the old question found so far is no answer to the new. */
+static void take_plan(struct checked *checked, const struct health_check *plan, uint16_t port)
+{
+	if (checked->plan && asks_otherwise(checked, plan, port)) {
+		probe_cancel(checked->probe);
+		checked->probe = NULL;
+		checked->check.streak = 0;
+		arm(checked, 0);
+	}
+	checked->plan = plan;
+	checked->port = port;
+}
+
+/* @known: so many were there before. */
+static int follow_backend(struct checker *checker, const struct control *control, size_t known,
 			  const struct service *service, const struct cohort *cohort,
 			  const struct backend *backend)
 {
-	size_t at = place_of(checker, service->name, &backend->address);
-	struct checked *checked;
-	int error;
+	struct checked *checked = find(checker, known, service->name, &backend->address);
 
-	if (at == checker->count ||
-	    compare_checked(checker->list[at], service->name, &backend->address)) {
-		error = add(checker, at, service, backend,
-			    live_check_of(&control->live, service->name, &backend->address));
-		if (error)
-			return error;
-	}
-	checked = checker->list[at];
+	if (!checked)
+		checked = add(checker, service, backend,
+			      live_check_of(&control->live, service->name, &backend->address));
+	if (!checked)
+		return -ENOMEM;
 	checked->is_wanted = true;
-	checked->plan = &service->health_check;
-	checked->port = port_of(service);
+	take_plan(checked, &service->health_check, port_of(service));
 	snprintf(checked->cohort, sizeof(checked->cohort), "%s", cohort->name);
 	return 0;
 }
 
-static int follow_service(struct checker *checker, const struct control *control,
+static int follow_service(struct checker *checker, const struct control *control, size_t known,
 			  const struct service *service)
 {
 	int error = 0;
 
 	for (size_t i = 0; i < service->cohorts_count; i++)
 		for (size_t j = 0; j < service->cohorts[i].backends_count && !error; j++)
-			error = follow_backend(checker, control, service, &service->cohorts[i],
+			error = follow_backend(checker, control, known, service,
+					       &service->cohorts[i],
 					       &service->cohorts[i].backends[j]);
 	return error;
 }
 
-/* Their rows go with the write that is due. */
+/* Their rows went with the write that dropped them from the policy. */
 static void drop_unwanted(struct checker *checker)
 {
 	size_t kept = 0;
@@ -258,179 +268,25 @@ static void drop_unwanted(struct checker *checker)
 int checker_follow(struct checker *checker, struct control *control)
 {
 	struct policy *before = checker->policy;
+	size_t known = checker->count;
 	int error = 0;
 
+	checker_follow_alarms(checker, control);
 	checker->policy = control->policy;
 	control->policy = NULL;
-	for (size_t i = 0; i < checker->count; i++)
+	for (size_t i = 0; i < known; i++)
 		checker->list[i]->is_wanted = false;
 	for (size_t i = 0; i < checker->policy->services_count && !error; i++)
 		if (checker->policy->services[i].health_check.type != CHECK_NONE)
-			error = follow_service(checker, control, &checker->policy->services[i]);
+			error = follow_service(checker, control, known,
+					       &checker->policy->services[i]);
 	drop_unwanted(checker);
+	qsort(checker->list, checker->count, sizeof(*checker->list), compare_places);
 	policy_free(before);
-	write_soon(checker, 0); /* what nobody checks any more is forgotten */
 	return error;
 }
 
-/* ---- what is found ---- */
-
-static bool has_changed(const struct checked *checked)
-{
-	return checked->check.up != checked->stored.up ||
-	       checked->check.flapping != checked->stored.flapping;
-}
-
-static bool is_checked(const struct checker *checker, const struct live_check *known)
-{
-	size_t at = place_of(checker, known->service, &known->backend);
-
-	return at < checker->count &&
-	       !compare_checked(checker->list[at], known->service, &known->backend);
-}
-
-static int forget_others(const struct checker *checker, struct control *control)
-{
-	int error = 0;
-
-	for (size_t i = 0; i < control->live.checks_count && !error; i++) {
-		const struct live_check *known = &control->live.checks[i];
-
-		if (is_checked(checker, known))
-			continue;
-		error = store_drop_check(control->store, known->service, &known->backend,
-					 control->errors);
-		if (!error)
-			error = control_touch(control, known->service);
-	}
-	return error;
-}
-
-/* A cohort without a backend that serves is worth a word of its own. */
-static void alarm_of(const struct control *control, const char *name)
-{
-	const struct service *service = policy_service(control->policy, name);
-
-	for (size_t i = 0; service && i < service->cohorts_count; i++)
-		if (cohort_is_dead(control, service, i))
-			log_note("%s: no backend of %s passes its checks: %s", name,
-				 service->cohorts[i].name,
-				 i ? "its clients go to control (cohort_down)"
-				   : "it keeps them all, better a chance than none");
-}
-
-static int write_changes(struct checker *checker, struct control *control)
-{
-	int error = forget_others(checker, control);
-
-	for (size_t i = 0; i < checker->count && !error; i++) {
-		const struct checked *checked = checker->list[i];
-
-		if (!has_changed(checked) || !policy_service(control->policy, checked->service))
-			continue;
-		error = store_set_check(control->store, checked->service, &checked->address,
-					checked->check.up, checked->check.flapping,
-					control->errors);
-		if (!error)
-			error = control_touch(control, checked->service);
-	}
-	if (error || !control->touched_count)
-		return error;
-	error = control_reload_live(control);
-	if (!error)
-		error = control_publish(control);
-	for (size_t i = 0; i < control->touched_count && !error; i++)
-		alarm_of(control, control->touched[i]);
-	return error;
-}
-
-static int write_all(struct checker *checker, struct errors *errors)
-{
-	struct control *control;
-	int error = control_open_write(checker->place, checker->actor, errors, &control);
-
-	if (error)
-		return error;
-	error = write_changes(checker, control);
-	control_close(control);
-	for (size_t i = 0; i < checker->count && !error; i++)
-		checker->list[i]->stored = checker->list[i]->check;
-	checker->is_due = error;
-	return error;
-}
-
-static int on_write(sd_event_source *source, uint64_t time, void *data)
-{
-	struct checker *checker = data;
-	struct errors *errors = errors_new();
-	int error = write_all(checker, errors);
-
-	(void)source;
-	(void)time;
-	/* Whatever it was: checker_round() says so if it lasts. */
-	if (error)
-		write_soon(checker, WRITE_AGAIN_US);
-	errors_free(errors);
-	return 0;
-}
-
-/* Eras, by the service's shown view: 0, none is open. */
-static int end_damping(struct checker *checker, struct errors *errors)
-{
-	struct control *control;
-	uint64_t now = 0;
-	int error = control_open(checker->place, errors, &control);
-
-	if (error)
-		return error;
-	if (control->datapath)
-		error = datapath_jiffies(control->datapath, &now, errors);
-	for (size_t i = 0; i < checker->count && !error; i++) {
-		struct checked *checked = checker->list[i];
-		const struct view *view = control_view(control, checked->service);
-
-		if (view && check_era(&checked->check, era_is_open(view, now) ? view->eras : 0))
-			write_soon(checker, 0);
-	}
-	control_close(control);
-	return error;
-}
-
-static bool any_is_damped(const struct checker *checker)
-{
-	for (size_t i = 0; i < checker->count; i++)
-		if (checker->list[i]->check.changes || checker->list[i]->check.flapping)
-			return true;
-	return false;
-}
-
-int checker_round(struct checker *checker, struct errors *errors)
-{
-	int error = any_is_damped(checker) ? end_damping(checker, errors) : 0;
-
-	if (!error && checker->is_due)
-		error = write_all(checker, errors);
-	return error;
-}
-
-/* Label values: names and addresses, which need no escapes. */
-void checker_metrics(const struct checker *checker, FILE *out)
-{
-	char address[ADDRESS_TEXT_SIZE];
-
-	fputs("# HELP xdp_canary_check_failures_total Checks of the backend that failed.\n"
-	      "# TYPE xdp_canary_check_failures_total counter\n",
-	      out);
-	for (size_t i = 0; checker && i < checker->count; i++)
-		fprintf(out,
-			"xdp_canary_check_failures_total{service=\"%s\",backend=\"%s\"} %" PRIu64
-			"\n",
-			checker->list[i]->service,
-			address_format(&checker->list[i]->address, address),
-			checker->list[i]->check.failures);
-}
-
-/* ---- */
+/* ---- the checker ---- */
 
 /* As many descriptors as there may be. */
 static void allow_files(void)
@@ -469,11 +325,8 @@ int checker_new(sd_event *event, const struct place *place, const struct actor *
 	error = probe_engine_new(event, &checker->engine);
 	if (error >= 0) {
 		probe_engine_widen(checker->engine, connections_allowed());
-		error = sd_event_add_time(event, &checker->write, CLOCK_MONOTONIC, 0, 0, on_write,
-					  checker);
+		error = checker_begin_writing(checker);
 	}
-	if (error >= 0)
-		error = sd_event_source_set_enabled(checker->write, SD_EVENT_OFF);
 	if (error < 0) {
 		checker_free(checker);
 		return error;
@@ -490,7 +343,7 @@ void checker_free(struct checker *checker)
 		checked_free(checker->list[i]);
 	free(checker->list);
 	probe_engine_free(checker->engine);
-	sd_event_source_disable_unref(checker->write);
+	checker_end_writing(checker);
 	policy_free(checker->policy);
 	free(checker);
 }

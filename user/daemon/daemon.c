@@ -181,7 +181,11 @@ static int bring_up_to_date(struct daemon *daemon, struct control *control)
 		error = touch_ended_eras(control);
 	if (error || !needs_restoring(daemon, control))
 		return error;
-	error = restore(control);
+	/* Health that a writer has stored, and died before it showed it, leaves no other trace. */
+	if (daemon->restore_is_due)
+		error = control_touch(control, NULL);
+	if (!error)
+		error = restore(control);
 	if (error)
 		return error;
 	daemon->restore_is_due = false;
@@ -257,8 +261,8 @@ static void look_at_store(struct daemon *daemon)
 				refresher_look_again(daemon->refresher);
 			if (daemon->leaser)
 				leaser_look_again(daemon->leaser, control);
-			if (daemon->checker && !error)
-				error = checker_follow(daemon->checker, control);
+			if (daemon->checker)
+				error = checker_follow(daemon->checker, control) ?: error;
 		}
 		control_close(control);
 	}
@@ -553,6 +557,24 @@ static int add_sources(struct daemon *daemon)
 	return error < 0 ? error : 0;
 }
 
+/* What goes on beside the rounds, and waits for no lock. */
+static int start_tasks(struct daemon *daemon)
+{
+	const struct place *place = &daemon->place;
+	int error;
+
+	daemon->place.wait_ms = 0;
+	daemon->facts.write_more = write_more;
+	daemon->facts.data = daemon;
+	daemon->refresher =
+		refresher_new(daemon->event, place, daemon->actor, on_refreshed, daemon);
+	daemon->leaser = leaser_new(daemon->event, place, daemon->actor, on_lease_ended, daemon);
+	error = daemon->refresher && daemon->leaser ? 0 : -ENOMEM;
+	if (!error)
+		error = rollouts_new(daemon->event, place, daemon->actor, &daemon->rollouts);
+	return error ? error : checker_new(daemon->event, place, daemon->actor, &daemon->checker);
+}
+
 int daemon_run(const struct place *place, const struct actor *actor, bool once,
 	       struct errors *errors)
 {
@@ -570,18 +592,8 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 					"cannot make an event loop");
 	if (error)
 		goto out;
-	if (!once) {
-		daemon.place.wait_ms = 0;
-		daemon.refresher =
-			refresher_new(daemon.event, &daemon.place, actor, on_refreshed, &daemon);
-		daemon.leaser =
-			leaser_new(daemon.event, &daemon.place, actor, on_lease_ended, &daemon);
-		error = daemon.refresher && daemon.leaser ? 0 : -ENOMEM;
-		if (!error)
-			error = rollouts_new(daemon.event, &daemon.place, actor, &daemon.rollouts);
-		if (!error)
-			error = checker_new(daemon.event, &daemon.place, actor, &daemon.checker);
-	}
+	if (!once)
+		error = start_tasks(&daemon);
 	if (error)
 		goto out;
 	maintain(&daemon);
@@ -602,8 +614,6 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 				"cannot set up the event loop: %s", strerror(-error));
 		goto out;
 	}
-	daemon.facts.write_more = write_more;
-	daemon.facts.data = &daemon;
 	sd_notify(0, "READY=1");
 	error = sd_event_loop(daemon.event);
 out:

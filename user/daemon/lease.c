@@ -85,17 +85,6 @@ static uint64_t tick_ms(const struct leaser *leaser)
 
 /* ---- renewing ---- */
 
-/* The maps that are pinned now: others are made after somebody took them away. */
-static void find_maps(struct leaser *leaser)
-{
-	if (leaser->datapath && !datapath_is_pinned(leaser->datapath)) {
-		datapath_close(leaser->datapath);
-		leaser->datapath = NULL;
-	}
-	if (!leaser->datapath && leaser->count)
-		datapath_open(leaser->place->pins, true, &leaser->datapath, NULL);
-}
-
 /* Was it renewed? */
 static bool renew(struct leaser *leaser, struct leased *service)
 {
@@ -147,7 +136,8 @@ static void tick(struct leaser *leaser)
 	bool *renewed = calloc(leaser->count + 1, sizeof(*renewed));
 	size_t i;
 
-	find_maps(leaser);
+	if (leaser->count || leaser->datapath)
+		datapath_keep_open(leaser->place->pins, true, &leaser->datapath);
 	for (i = 0; renewed && leaser->datapath && i < leaser->count; i++)
 		renewed[i] = renew(leaser, &leaser->services[i]);
 	if (renewed)

@@ -108,6 +108,9 @@ uint64_t map_bytes(const struct map *map, bool per_cpu);
 int datapath_open(const char *pins, bool writable, struct datapath **out, struct errors *errors);
 /* Are these the maps that are pinned there now? */
 bool datapath_is_pinned(const struct datapath *datapath);
+/* Makes *@datapath (NULL: none is open) those that are pinned there now, for who stays. As
+ * datapath_open(). */
+int datapath_keep_open(const char *pins, bool writable, struct datapath **datapath);
 /* Makes what datapath_open() did not find: bpffs, directory (0750), maps sized by @limits,
  * explaining program. */
 int datapath_create(const char *pins, const struct limits *limits, struct siphash_key secret,

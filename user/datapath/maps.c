@@ -416,6 +416,15 @@ bool datapath_is_pinned(const struct datapath *datapath)
 	return pinned && pinned == map_identity(datapath->maps[MAP_CELLS].fd);
 }
 
+int datapath_keep_open(const char *pins, bool writable, struct datapath **datapath)
+{
+	if (*datapath && !datapath_is_pinned(*datapath)) {
+		datapath_close(*datapath);
+		*datapath = NULL;
+	}
+	return *datapath ? 0 : datapath_open(pins, writable, datapath, NULL);
+}
+
 static int make_maps(struct datapath *datapath, const struct limits *limits, struct errors *errors)
 {
 	struct xdp_canary *skeleton = xdp_canary__open();

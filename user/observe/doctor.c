@@ -309,6 +309,7 @@ int doctor_examine(const struct place *place, struct control *control, struct fi
 		examine_interface(out, fd, control, &control->policy->interfaces[i]);
 	examine_secret(out, control);
 	examine_segments(out, control);
+	examine_checks(out, control);
 	if (control->datapath) {
 		examine_next_hops(out, control);
 		examine_limits(out, control);

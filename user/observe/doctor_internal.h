@@ -10,6 +10,10 @@ void finding_add(struct findings *findings, const char *id, enum severity severi
 		 const char *object, const char *fix, const char *format, ...)
 	__attribute__((format(printf, 6, 7)));
 
+/* ---- doctor_checks.c ---- */
+
+void examine_checks(struct findings *findings, const struct control *control);
+
 /* ---- doctor_segments.c ---- */
 
 void examine_segments(struct findings *findings, struct control *control);

@@ -141,15 +141,19 @@ static void backend_bytes(struct page *page, const struct service_snapshot *serv
 /* What a backend takes: new flows; its old ones alone; nothing. */
 enum backend_state { STATE_SERVING, STATE_DRAINING, STATE_DOWN, BACKEND_STATES };
 
-/* @index: of the backend in the service. One without a weight takes no new flows. */
+/*
+ * @index: of the backend in the service. One without a weight takes no new flows. A control that
+ * keeps its clients though no backend passes its checks has, all the same, none that serves.
+ */
 static enum backend_state state_of(const struct page *page, const struct service_snapshot *service,
 				   const struct backend *backend, size_t index)
 {
+	const struct live_check *check = backend_check(page->control, service->service, backend);
 	uint8_t health = index < service->backends_count
 				 ? service->health[index]
 				 : backend_health(page->control, service->service, backend);
 
-	if (health & BACKEND_DOWN)
+	if ((health & BACKEND_DOWN) || (check && !check_passes(check)))
 		return STATE_DOWN;
 	return health || !backend->weight ? STATE_DRAINING : STATE_SERVING;
 }

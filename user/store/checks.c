@@ -7,19 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int compare_addresses(const struct address *a, const struct address *b)
-{
-	if (a->family != b->family)
-		return a->family < b->family ? -1 : 1;
-	return memcmp(a->bytes, b->bytes, sizeof(a->bytes));
-}
-
 static int compare_checks(const void *left, const void *right)
 {
 	const struct live_check *a = left, *b = right;
 	int order = strcmp(a->service, b->service);
 
-	return order ? order : compare_addresses(&a->backend, &b->backend);
+	return order ? order : address_compare(&a->backend, &b->backend);
 }
 
 void live_sort_checks(struct live *live)

@@ -156,6 +156,11 @@ struct live_service *live_service_of(const struct live *live, const char *servic
 const struct live_wish *live_wish_of(const struct live *live, const char *service,
 				     const struct address *backend);
 
+static inline bool check_passes(const struct live_check *check)
+{
+	return check->up && !check->flapping;
+}
+
 /* NULL: never checked. */
 const struct live_check *live_check_of(const struct live *live, const char *service,
 				       const struct address *backend);
