@@ -63,8 +63,6 @@ static __always_inline enum reason decide(struct packet *p)
 		track(p);
 	choose_backend(p);
 	forget(p->notes, p->token);
-	if (!p->quiet)
-		track(p);
 	hold_affinity(p);
 	forget(p->notes, p->token);
 	forget(p->path, p->token);
