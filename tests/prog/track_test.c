@@ -27,6 +27,12 @@ static struct tracked_service *element(const struct lab *lab)
 	return map_part(lab->datapath, MAP_TRACKED_SERVICES, struct tracked_service, TRACK, 1);
 }
 
+static void begin_next_window(struct lab *lab)
+{
+	track_begin_window(lab->datapath, TRACK, track_window(lab->datapath, TRACK) + 1,
+			   TRACK_KEEP_FLOWS, 0);
+}
+
 static struct lab_service *follow(struct lab *lab, uint32_t share, uint32_t factor)
 {
 	struct lab_service *service = lab_add_usual(lab, STEER_L2, 4);
@@ -42,7 +48,7 @@ static struct lab_service *follow(struct lab *lab, uint32_t share, uint32_t fact
 	assert_int_equal(track_open(lab->datapath, TRACK, &service->service), 0);
 	lab_publish(lab);
 	element(lab)->clock = 1000000;
-	track_begin_window(lab->datapath, TRACK, 0, 1000000);
+	track_begin_window(lab->datapath, TRACK, 1, 0, 1000000);
 	return service;
 }
 
@@ -326,7 +332,7 @@ static void a_first_is_counted_once_on_all_cpus_in_every_window(void **state)
 		wait_until_all_are_seen(lab);
 		sweep_all(lab, sweep);
 		assert_each_counted_once(lab);
-		track_begin_window(lab->datapath, TRACK, TRACK_KEEP_FLOWS, 0);
+		begin_next_window(lab);
 	}
 	end_feeding(feeding);
 	track_sweep_free(sweep);
@@ -349,13 +355,13 @@ static void a_first_is_counted_once_while_records_are_freed_and_claimed(void **s
 		atomic_store(&generation, lap);
 		for (step = 0; step < 3; step++) { /* packets of both generations may come */
 			usleep(10000);
-			track_begin_window(lab->datapath, TRACK, TRACK_KEEP_FLOWS, 0);
+			begin_next_window(lab);
 			assert_in_range(counts_of(lab, TRACK_CANARY).sights, 0, 2 * CLIENTS);
 			element(lab)->clock += 40 * 250; /* the old flows fall silent */
 			sweep_all(lab, sweep);
 		}
 		usleep(10000);
-		track_begin_window(lab->datapath, TRACK, TRACK_KEEP_FLOWS, 0);
+		begin_next_window(lab);
 	}
 	end_feeding(feeding);
 	assert_in_range(track_clients(sweep, TRACK, TRACK_CANARY), CLIENTS, 4 * CLIENTS);
