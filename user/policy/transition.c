@@ -67,6 +67,12 @@ bool lease_drains(const struct view *view, uint64_t now)
 	       view->transition_lines && now < lease_end(view) + view->lease_drain;
 }
 
+bool lease_needs_lines(const struct view *view, uint64_t now)
+{
+	return has_lease(view) && !(view->rollout & ROLLOUT_CUT) &&
+	       (!lease_has_ended(view, now) || lease_drains(view, now));
+}
+
 bool lease_goes_on(const struct view *shown, const struct transition_plan *plan,
 		   const struct view_image *image)
 {
@@ -900,7 +906,7 @@ static void keep_leased_lines(const struct fold *fold)
 	uint8_t next = view->flags & VIEW_TRANSITION ? view->era : next_era(view->era);
 	uint8_t most = fold->drains ? ERA_GENERATIONS : LINES_GENERATIONS;
 
-	if (has_lease(shown) && !(shown->rollout & ROLLOUT_CUT) &&
+	if (lease_needs_lines(shown, fold->plan->now) &&
 	    era_generation(next, shown->lines_first) < most)
 		keep_lines(shown, view);
 }

@@ -59,6 +59,8 @@ void cut_cohort(struct transition_plan *plan, size_t cohort);
 bool lease_has_ended(const struct view *view, uint64_t now);
 /* Do flows of the canary still drain from it, since the lease has ended? */
 bool lease_drains(const struct view *view, uint64_t now);
+/* Do packets record in the view's lines for its lease's sake, or will when it ends? */
+bool lease_needs_lines(const struct view *view, uint64_t now);
 /* Does what is shown after @shown (or NULL) go on with its lease, ended or not? */
 bool lease_goes_on(const struct view *shown, const struct transition_plan *plan,
 		   const struct view_image *image);
