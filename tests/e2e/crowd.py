@@ -50,12 +50,12 @@ class CrowdProgram(Program):
 
 
 class Server(CrowdProgram):
-    """On the VIPs of a backend, whose role is its X-Backend; with @others one process on those of several."""
+    """On all addresses of a backend, whose role is its X-Backend; with @others one process is several."""
 
     def __init__(self, lab, role, *, others=(), port=PORT):
         backends = [f"{each}={NAMESPACES}/{lab.namespace_name(each)}" for each in (role, *others)]
         super().__init__(lab, role, "server", *(word for each in backends for word in ("--name", each)),
-                         "--port", str(port), lab.vip4, lab.vip6)
+                         "--port", str(port), "0.0.0.0", "::")
         self.role = role
         self.line()
 

@@ -44,7 +44,12 @@ class SignalTest(unittest.TestCase):
         return self.lab.status()[1]
 
     def metric(self, name):
-        return {metric["metric"]: metric for metric in self.status()["metrics"]}[name]
+        """None: nothing was judged yet."""
+        return {metric["metric"]: metric for metric in self.status()["metrics"]}.get(name)
+
+    def wait_for_verdict(self, name, *verdicts, seconds=20):
+        wait_for(lambda: (self.metric(name) or {}).get("verdict") in verdicts, seconds,
+                 lambda: f"not {verdicts}: {self.metric(name)}")
 
     def share(self):
         return self.status()["rules"][0]["set_ppm"]
@@ -135,11 +140,18 @@ class Hooks(SignalTest):
             self.assertEqual({(event["service"], event["id"]) for event in receiver.events},
                              {(SERVICE, self.status()["id"])})
 
+    def start_with_gate(self, receiver):
+        """Until the first step has begun, for which the gate opens."""
+        self.start({"steps": steps("25%", "50%"), "hooks": [self.hook(receiver, on="before_step", gate=True)]})
+        self.wait_for_share(250000)
+
+    def wait_for_share(self, ppm):
+        self.lab.wait_for(lambda status: status["rules"][0]["set_ppm"] == ppm, 30, f"not {ppm} ppm")
+
     def check_rolled_back_while_at_the_gate(self, answer):
         """The gate opens for the first step and is @answer from then on."""
         with Receiver(self.lab.lab) as receiver:
-            self.start({"hooks": [self.hook(receiver, on="before_step", gate=True)]})
-            self.lab.wait_for(lambda status: status["rules"][0]["set_ppm"] == 50000, 30, "step 1")
+            self.start_with_gate(receiver)
             receiver.answer = answer
             self.lab.wait_for(lambda status: status["step"]["waiting_for"] == "hook", 30, "gate")
             self.lab.canary.set("refuse")
@@ -152,10 +164,8 @@ class Hooks(SignalTest):
         self.check_rolled_back_while_at_the_gate(HANG)
 
     def test_a_gate_that_is_down_does_not_disarm_the_rollback(self):
-        receiver = Receiver(self.lab.lab)
-        with receiver:
-            self.start({"hooks": [self.hook(receiver, on="before_step", gate=True)]})
-            self.lab.wait_for(lambda status: status["rules"][0]["set_ppm"] == 50000, 30, "step 1")
+        with Receiver(self.lab.lab) as receiver:
+            self.start_with_gate(receiver)
         self.lab.wait_for(lambda status: status["step"]["waiting_for"] == "hook", 30, "gate")
         self.lab.canary.set("refuse")
         self.check_rolled_back("connect_failure")
@@ -165,18 +175,19 @@ class Hooks(SignalTest):
 
     def test_rollback_and_success_are_posted_as_the_events_that_they_are(self):
         with Receiver(self.lab.lab) as receiver:
-            self.start({"hooks": [self.hook(receiver, on="rollback"), self.hook(receiver, on="success")]})
+            self.start({"steps": steps("25%", pause(8)),
+                        "hooks": [self.hook(receiver, on="rollback"), self.hook(receiver, on="success")]})
             self.check_succeeds()
             wait_for(lambda: receiver.of("succeeded"), 10, "nothing was posted")
             self.assertEqual(receiver.of("rollback"), [])
             self.lab.box.run("rollout", "start", SERVICE)
-            self.lab.wait_for(lambda status: status["rules"][0]["set_ppm"] == 50000, 30, "step 1")
+            self.lab.wait_for_step(2, "pause")
             self.lab.canary.set("refuse")
             self.check_rolled_back("connect_failure")
             event, = wait_for(lambda: receiver.of("rollback"), 10, "nothing was posted")
             self.assertEqual(event, self.status()["last_event"])
             self.assertEqual((event["service"], event["metric"], event["by"], event["before_ppm"], event["after_ppm"]),
-                             (SERVICE, "connect_failure", "guard", 50000, 0))
+                             (SERVICE, "connect_failure", "guard", 250000, 0))
             self.assertEqual(receiver.problems, [])
 
     def test_a_hook_that_is_no_gate_holds_nothing(self):
@@ -201,10 +212,10 @@ class Prometheus(SignalTest):
             prometheus.values[self.BAD] = 0.001
             self.start({"steps": steps("5%", pause(600), "50%"), "metrics": self.metrics(max=0.01)})
             self.lab.wait_for_step(2, "pause")
-            bad = iter([0.5] * (FAILING - 1) + [0.0] + [0.5] * (FAILING - 1) + [0.0])
-            prometheus.values[self.BAD] = lambda: next(bad, 0.0)  # never three in a row
-            self.check_holds(lambda status: status["state"] == "running", 9)
-            self.assertIsNone(next(bad, None))
+            bad = 2 * ([0.5] * (FAILING - 1) + [0.0])  # never three in a row
+            prometheus.values[self.BAD] = lambda: bad.pop(0) if bad else 0.0
+            wait_for(lambda: not bad, 30, "it does not ask")
+            self.check_holds(lambda status: status["state"] == "running")
             prometheus.values[self.BAD] = 0.5
             self.check_rolled_back("errors")
 
@@ -230,10 +241,9 @@ class Prometheus(SignalTest):
             self.assertEqual(self.status()["step"]["index"], 2)
 
     def test_a_server_that_is_down_is_no_data_and_the_kernels_metrics_stay_armed(self):
-        self.start({"steps": steps("5%", pause(600)), "metrics": self.metrics(max=0.01)})
-        self.lab.wait_for_step(1)
-        wait_for(lambda: self.metric("errors")["verdict"] == "NODATA", 20)
-        self.lab.wait_for(lambda status: status["rules"][0]["set_ppm"] == 50000, 30, "step 1")
+        self.start({"steps": steps("25%", pause(600)), "metrics": self.metrics(max=0.01)})
+        self.wait_for_verdict("errors", "NODATA")
+        self.lab.wait_for(lambda status: status["rules"][0]["set_ppm"] == 250000, 30, "not at 25%")
         self.lab.canary.set("refuse")
         self.check_rolled_back("connect_failure")
 
@@ -262,7 +272,7 @@ class Prometheus(SignalTest):
                 {"name": "connect_failure"},
                 {**self.errors(max=0.1), "name": "http-5xx", "query": f"{bad} / {all_of}"}]})
             self.lab.wait_for_step(2, "pause")
-            wait_for(lambda: self.metric("http-5xx")["verdict"] in ("CONTINUE", "PROMOTE"), 20)
+            self.wait_for_verdict("http-5xx", "CONTINUE", "PROMOTE")
             self.lab.canary.set("error")
             self.check_rolled_back("http-5xx")
 

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -73,6 +74,9 @@ int open_socket(int family, int type, const struct address *local)
 		give_up("socket");
 	if (setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
 		give_up("SO_REUSEADDR");
+	/* :: and 0.0.0.0 may be two sockets. */
+	if (family == AF_INET6 && setsockopt(file, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)))
+		give_up("IPV6_V6ONLY");
 	if (!bind(file, (const struct sockaddr *)&local->storage, local->length))
 		return file;
 	error = errno;
