@@ -6,9 +6,11 @@ import os
 import socket
 import struct
 import sys
+import time
 
 asked = {}  # by path, how often
 posted = {}  # and with which bodies
+came = {}  # and when, in milliseconds
 
 
 async def read_request(reader):
@@ -40,6 +42,7 @@ async def answer(reader, writer):
     method, path, headers, body = await read_request(reader)
     asked[path] = asked.get(path, 0) + 1
     posted.setdefault(path, []).append(body.decode())
+    came.setdefault(path, []).append(time.monotonic_ns() // 1000000)
     words = path.strip("/").split("/")
     if words[0] == "ok":
         send(writer, 200, b"all is well\n")
@@ -68,6 +71,8 @@ async def answer(reader, writer):
         send(writer, 200, str(asked.get("/" + "/".join(words[1:]), 0)).encode())
     elif words[0] == "posted":  # /posted/PATH
         send(writer, 200, json.dumps(posted.get("/" + "/".join(words[1:]), [])).encode())
+    elif words[0] == "came":  # /came/PATH
+        send(writer, 200, json.dumps(came.get("/" + "/".join(words[1:]), [])).encode())
     elif words[0] == "set":  # POST /set/NAME: what /get/...=NAME answers from now on
         send(writer, 200)
     elif words[0] == "get":

@@ -404,6 +404,29 @@ static void a_hook_that_fails_is_given_up_after_its_retries(void **state)
 	assert_int_equal(times_asked(*state, "/reset/c"), 2);
 }
 
+/* No try comes before its pause is over, whatever else the machine does. */
+static void the_pauses_between_tries_grow(void **state)
+{
+	json_int_t pause = 20, before = 0, now;
+	json_t *came, *time;
+	size_t i;
+
+	assert_false(call(*state, "/later/9/g", 4).ok);
+	came = json_loads(ask(*state, "/came/later/9/g", (struct http_request){0}).body, 0, NULL);
+	assert_int_equal(json_array_size(came), 5);
+	json_array_foreach(came, i, time)
+	{
+		now = json_integer_value(time);
+		if (i) {
+			/* Of whole milliseconds on two clocks. */
+			assert_true(now - before >= pause - 1);
+			pause *= 2;
+		}
+		before = now;
+	}
+	json_decref(came);
+}
+
 static void a_no_is_an_answer(void **state)
 {
 	assert_false(call(*state, "/status/403", 3).ok);
@@ -519,6 +542,7 @@ int main(void)
 		TEST(a_port_that_does_not_answer_ends_by_its_time),
 		TEST(a_hook_is_called_until_it_answers),
 		TEST(a_hook_that_fails_is_given_up_after_its_retries),
+		TEST(the_pauses_between_tries_grow),
 		TEST(a_no_is_an_answer),
 		TEST(a_hook_that_never_answers_ends_and_keeps_nobody_waiting),
 		TEST(a_hook_that_is_cancelled_in_its_pause_is_not_called_again),
