@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/capability.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -245,6 +246,73 @@ static void a_cancelled_one_is_ended_and_no_zombie_stays(void **state)
 	unlink(path);
 }
 
+/* The bounding set of scripts/xdp-canary.service.in, in the place of our own. */
+static void be_the_unit(void)
+{
+	static const char key[] = "CapabilityBoundingSet=";
+	cap_value_t value, last = cap_max_bits();
+	cap_t all = cap_get_proc(), kept = cap_init();
+	FILE *file = fopen("scripts/xdp-canary.service.in", "r");
+	char line[512], *names = NULL, *name, *rest;
+	cap_flag_value_t is_set;
+
+	assert_non_null(file);
+	while (!names && fgets(line, sizeof(line), file))
+		if (!strncmp(line, key, strlen(key)))
+			names = line + strlen(key);
+	fclose(file);
+	assert_non_null(names);
+	for (name = strtok_r(names, " \n", &rest); name; name = strtok_r(NULL, " \n", &rest)) {
+		assert_int_equal(cap_from_name(name, &value), 0);
+		/* This machine may give fewer. */
+		assert_int_equal(cap_get_flag(all, value, CAP_PERMITTED, &is_set), 0);
+		assert_int_equal(cap_set_flag(kept, CAP_PERMITTED, 1, &value, is_set), 0);
+		assert_int_equal(cap_set_flag(kept, CAP_EFFECTIVE, 1, &value, is_set), 0);
+	}
+	for (value = 0; value < last; value++) {
+		assert_int_equal(cap_get_flag(kept, value, CAP_PERMITTED, &is_set), 0);
+		if (!is_set)
+			cap_drop_bound(value);
+	}
+	assert_int_equal(cap_set_proc(kept), 0);
+	cap_free(all);
+	cap_free(kept);
+}
+
+static void run_as_the_unit(void)
+{
+	struct probe_box box = {0};
+	struct heard heard;
+
+	assert_true(sd_event_new(&box.event) >= 0);
+	assert_true(probe_engine_new(box.event, &box.engine) >= 0);
+	be_the_unit();
+	heard = run(&box, "id -un");
+	assert_string_equal(heard.text, "nobody");
+	heard = run_for(&box, "exec sleep 1000", 100);
+	assert_string_equal(heard.text, "it did not end within 100 ms");
+	probe_engine_free(box.engine);
+	sd_event_unref(box.event);
+}
+
+static void the_capabilities_of_the_systemd_unit_are_enough(void **state)
+{
+	pid_t child;
+	int status;
+
+	(void)state;
+	if (geteuid())
+		skip();
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		run_as_the_unit();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+}
+
 static size_t children(void)
 {
 	char line[4096] = "", path[64];
@@ -298,6 +366,7 @@ int main(void)
 		TEST(what_lasts_too_long_is_ended_and_what_it_forked_too),
 		TEST(what_it_leaves_behind_is_ended_with_it),
 		TEST(a_cancelled_one_is_ended_and_no_zombie_stays),
+		TEST(the_capabilities_of_the_systemd_unit_are_enough),
 		TEST(a_bounded_number_runs_at_a_time_and_none_is_left),
 	};
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define NOBODY	       65534 /* where the system does not name it */
+#define PROCESSES_MAX  512   /* of all that run as nobody */
 #define FILES_MAX      256
 #define FILE_BYTES_MAX (64UL << 20)
 #define CANNOT_RUN     127 /* as shells have it */
@@ -60,7 +61,8 @@ static int take_rights(const struct identity *identity, uint64_t timeout_ms)
 		return -1;
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || limit(RLIMIT_CORE, 0) ||
-	    limit(RLIMIT_NOFILE, FILES_MAX) || limit(RLIMIT_FSIZE, FILE_BYTES_MAX))
+	    limit(RLIMIT_NPROC, PROCESSES_MAX) || limit(RLIMIT_NOFILE, FILES_MAX) ||
+	    limit(RLIMIT_FSIZE, FILE_BYTES_MAX))
 		return -1;
 	return limit(RLIMIT_CPU, timeout_ms / 1000 + 2);
 }
