@@ -236,7 +236,7 @@ static void the_calls_of_one_hook_are_made_in_their_order(void **state)
 	queue(box, HOOK_SLOW, 1, "{\"n\":1}");
 	queue(box, HOOK_SLOW, 2, "{\"n\":2}");
 	queue(box, HOOK_SLOW, 3, "{\"n\":3}");
-	while (!asked(box, "/pause/300"))
+	for (int i = 0; i < 1000 && !asked(box, "/pause/300"); i++)
 		assert_int_equal(round_of(box), 0);
 	assert_int_equal(round_of(box), 0);
 	assert_string_equal(rollouts_box_fetch(box, "/posted/pause/300", NULL),
@@ -253,7 +253,7 @@ static void a_call_that_nobody_waits_for_any_more_is_given_up(void **state)
 	struct store *store;
 
 	queue(box, HOOK_STUCK, 1, "{}");
-	while (!asked(box, "/never"))
+	for (int i = 0; i < 1000 && !asked(box, "/never"); i++)
 		assert_int_equal(round_of(box), 0);
 	assert_true(probe_box_descriptors() > before);
 	store = writer(box);
