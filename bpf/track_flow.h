@@ -323,20 +323,21 @@ static __always_inline __u32 quiet_before_end(const struct tracked_flow *flow, _
 	return t - flow->t_last;
 }
 
-/* The first FIN or RST: what the client's goodbye says of the service. */
+/*
+ * The first FIN or RST: what the client's goodbye says of the service. That it got nothing at all
+ * (empty) is not told at the FIN, for a client may have closed its half alone and be answered yet:
+ * it is still pending, and so given up, a second later.
+ */
 static __always_inline void say_goodbye(struct tracked_flow *flow, struct followed *f)
 {
-	__u32 quiet = quiet_before_end(flow, f->t), total = flow->ack_max - flow->ack0;
+	__u32 quiet = quiet_before_end(flow, f->t);
+	int has_asked = flow->snd_max != flow->isn + 1;
 
 	if (flow->flags & FLOW_FIN)
 		return;
-	if (flow->snd_max != flow->isn + 1) { /* it has asked for something */
-		if (quiet >= QUIT_LEAST && quiet <= QUIT_MOST && !(flow->flags & FLOW_LONE))
-			note_event(f, METRIC_QUIT);
-		if (total <= 1)
-			note_event(f, METRIC_UNANSWERED);
-	}
-	note_sample(f, SAMPLE_RESPONSE_SIZE, total);
+	if (has_asked && quiet >= QUIT_LEAST && quiet <= QUIT_MOST && !(flow->flags & FLOW_LONE))
+		note_event(f, METRIC_QUIT);
+	note_sample(f, SAMPLE_RESPONSE_SIZE, flow->ack_max - flow->ack0);
 	end_exchange(flow, f);
 	f->is_over = 1;
 }

@@ -7,6 +7,7 @@ Packets of each failure and of each trap, made here or recorded from real server
 service's clock is set before each. Then every event and every bucket of every histogram is what the
 model says of the same packets.
 """
+import contextlib
 import glob
 import json
 import os
@@ -32,8 +33,10 @@ except ImportError as missing:
 PROGRAM = os.environ.get("TRACK_REPLAY",
                          os.path.join(ROOT, "build", "tests", "reference", "track_replay"))
 SEED = int(os.environ.get("XDP_CANARY_SEED", time.time_ns()))
+FLOWS = os.path.join(ROOT, "tests", "data", "flows")
 VIP4, VIP6 = "192.0.2.10", "2001:db8::10"
 CLIENT = "198.51.100.7"
+MACS = "02:00:00:00:00:01", "02:ff:00:00:00:01"
 FIN, SYN, RST, ACK = model.FIN, model.SYN, model.RST, model.ACK
 MTU = 1400
 START_MS = 1000000
@@ -161,7 +164,7 @@ class Flow:
                                                    ("vlan", "extension", "options"))
 
     def frame(self, flags, payload=0, seq=None, ack=None):
-        link = Ether(src="02:00:00:00:00:01", dst="02:ff:00:00:00:01")
+        link = Ether(src=MACS[0], dst=MACS[1])
         if self.vlan:
             link = link / Dot1Q(vlan=self.vlan)
         if ":" in self.source:
@@ -274,7 +277,16 @@ class Failures(Case):
         flow.request()
         flow.receive(1, 20)
         flow.fin()
+        replay.pass_time(1000)
         self.assertEqual(self.events(replay), {"unanswered": 1})
+
+    def test_a_client_that_resets_an_empty_connection_was_unanswered(self):
+        replay = self.replay()
+        flow = Flow(replay).establish()
+        flow.request()
+        flow.receive(1, 20)
+        flow.rst()
+        self.assertEqual(self.events(replay), {"unanswered": 1, "client_reset": 1})
 
     def test_a_server_that_resets_at_accept_is_silent_and_unanswered(self):
         replay = self.replay(idle=5000)
@@ -457,6 +469,15 @@ class Traps(Case):
         flow.send(ACK, 1400, seq=flow.seq - 2900)
         self.assertEqual(self.events(replay), {"retransmission": 1})
 
+    def test_a_client_that_closes_its_half_and_is_answered_is_not_unanswered(self):
+        replay = self.replay()
+        flow = Flow(replay).establish()
+        flow.request()
+        flow.fin()
+        flow.receive(500, 996)
+        replay.pass_time(5000)
+        self.assertEqual(self.events(replay), {})
+
     def test_a_long_poll_needs_its_own_timeout(self):
         for unanswered, expected in ((5000, {"unanswered": 1}), (40000, {})):
             replay = self.replay(unanswered=unanswered)
@@ -579,7 +600,7 @@ class Traps(Case):
     def test_udp_and_tags_and_extensions_and_mapped_clients(self):
         replay = self.replay()
         replay.tell("packet " + bytes(
-            Ether() / IP(src=CLIENT, dst=VIP4) / UDP(sport=5000, dport=53) / b"x").hex())
+            Ether(src=MACS[0], dst=MACS[1]) / IP(src=CLIENT, dst=VIP4) / UDP(sport=5000, dport=53) / b"x").hex())
         replay.model.sight(CLIENT)
         self.assertEqual(self.events(replay), {})
         for number, wrap in enumerate((dict(vlan=7), dict(extension=True),
@@ -677,8 +698,8 @@ class Windows(Case):
 
 class Records(Case):
     def test_records_of_flows_that_are_over_and_clients_that_stay_away_are_free_again(self):
-        replay = self.replay(clients=512, idle=5000)
-        for lap in range(120):
+        replay = self.replay(clients=256, idle=5000)
+        for lap in range(60):
             for number in range(10):
                 flow = Flow(replay, source="198.51.%d.%d" % (lap, number)).establish()
                 flow.request()
@@ -746,6 +767,69 @@ class Records(Case):
             replay.wait(1200)
         counts = replay.counts()[replay.arm(CLIENT)]
         self.assertEqual((counts["away"], sum(counts["establish"])), (0, 60))
+
+
+# What each recording shows, unless its server's timeouts are said to be longer.
+RECORDED = {
+    "answers_late": {},  # in the histograms alone
+    "black_hole": {"connect_failure": 1, "syn_repeated": 1, "silent": 1},
+    "closed_at_accept": {"unanswered": 1, "silent": 1},  # by a RST, as the request was not read
+    "closed_when_idle": {},
+    "half_close": {},
+    "hang": {"unanswered": 1, "quit": 1},
+    "healthy_curl": {},
+    "healthy_tls": {},
+    "healthy_upload": {},
+    "keep_alive_probes": {},
+    "long_poll": {"unanswered": 1, "quit": 1},  # its answer has less than 65 bytes
+    "refused": {"connect_failure": 1, "silent": 1},
+    "reset_at_accept": {"unanswered": 1, "silent": 1},
+    "reset_by_client": {"client_reset": 1},
+    "reset_in_mid_response": {"silent": 1},
+    "slow_upload": {},
+    "stall_in_mid_response": {"quit": 1},
+}
+
+
+class Recorded(Case):
+    """Real servers and clients, at the times that their packets had."""
+
+    def frames(self, name):
+        """(milliseconds, frame): to the VIP, with the payload's bytes that were not kept."""
+        with contextlib.closing(RawPcapReader(os.path.join(FLOWS, name + ".pcap"))) as packets:
+            for data, meta in packets:
+                frame = bytearray(data) + bytes(meta.wirelen - len(data))
+                header = 14 + 4 * (frame[14] & 15)
+                frame[30:34] = bytes(map(int, VIP4.split(".")))
+                frame[header + 2:header + 4] = b"\0\x50"
+                yield meta.sec * 1000 + meta.usec // 1000, bytes(frame)
+
+    def events_of(self, name, **settings):
+        replay = self.replay(idle=5000, **settings)
+        for when, frame in self.frames(name):
+            if START_MS + when > replay.now:
+                replay.pass_time(START_MS + when - replay.now)
+            replay.packet(frame)
+        replay.pass_time(25000, 1000)
+        return self.events(replay)
+
+    def test_each_recording_shows_what_its_server_does_and_counts_as_the_model_says(self):
+        names = {os.path.basename(path)[:-5] for path in glob.glob(FLOWS + "/*.pcap")}
+        self.assertEqual(names, set(RECORDED))
+        for name in sorted(names):
+            with self.subTest(name):
+                self.assertEqual(self.events_of(name), RECORDED[name])
+
+    def test_a_recorded_long_poll_is_answered_where_the_timeout_is_its_own(self):
+        self.assertEqual(self.events_of("long_poll", unanswered=10000), {"quit": 1})
+
+    def test_a_recorded_late_answer_is_in_the_bucket_of_its_lateness(self):
+        replay = self.replay()
+        for when, frame in self.frames("answers_late"):
+            replay.at(START_MS + when)
+            replay.packet(frame)
+        replay.check(self)
+        self.assertEqual(self.bucket(replay, "first_respond"), model.time_bucket(513))
 
 
 class Random(Case):

@@ -8,6 +8,8 @@ alone"), not from the program: one object a flow, times in milliseconds, sequenc
 Where the description leaves a choice, it is made here and named:
  - a flow says goodbye once: a RST after a FIN still shows what was given up, but is no second quit;
  - RST before any ACK is no event at all, client_reset neither;
+ - empty (payload was sent, the server's total is at most one byte) is told with given_up, a second
+   after the FIN: by then a client that closed its half alone has its answer (recorded: half_close);
  - only one hole is remembered, the last;
  - an advance that a FIN or RST carries itself comes before it.
 """
@@ -178,8 +180,6 @@ class Flow:
             if self.expected != (self.isn + 1) % WHOLE:
                 if 4000 <= quiet <= 45000 and not self.lone:
                     self.events.add("quit")
-                if total <= 1:
-                    self.events.add("unanswered")
             self.respond("response_size", total)
             self.close_exchange()
             self.over = True
