@@ -46,6 +46,10 @@ class RolloutTest(BoxTest):
                 [values.get(column, 0) for column in columns])
         store.close()
 
+    def version(self, name):
+        listed = self.box("-j", "segment", "list").json["segments"]
+        return {entry["segment"]: entry["version"] for entry in listed}[name]
+
     def ends(self, name="api", number=3):
         self.rollout("succeeded", name, number)
 
@@ -159,10 +163,6 @@ class Apply(RolloutTest):
 
 
 class Segments(RolloutTest):
-    def version(self, name):
-        listed = self.box("-j", "segment", "list").json["segments"]
-        return {entry["segment"]: entry["version"] for entry in listed}[name]
-
     def test_materialise_is_refused_without_force(self):
         self.apply_guarded()
         for state in ACTIVE:
@@ -187,7 +187,7 @@ class Segments(RolloutTest):
         self.refused(["segment", "materialise", "--all"], "groupings/app")
         self.succeeds(self.box("segment", "materialise", "--all", "--force"))
 
-    def test_refresh_waits_for_the_end_of_the_rollout(self):
+    def test_what_is_due_and_free_is_refreshed(self):
         refreshed = {**STAFF, "refresh": "1s"}
         free = {**OTHERS, "refresh": "1s"}
         self.applied(guarded(), segments=[refreshed, free], metrics={"listen": "off"})
@@ -195,17 +195,6 @@ class Segments(RolloutTest):
         time.sleep(1.1)
         self.succeeds(self.box("daemon", "--once"))
         self.assertEqual((1, 2), (self.version("staff"), self.version("others")))
-        # With nothing else to do the daemon looks again by itself.
-        self.succeeds(self.box.apply(self.config(guarded(), segments=[refreshed, OTHERS],
-                                                 metrics={"listen": "off"})))
-        daemon = self.box.start("daemon")
-        time.sleep(2)
-        self.assertEqual((1, 2), (self.version("staff"), self.version("others")))
-        self.ends()
-        wait_for(lambda: self.version("staff") > 1)
-        daemon.terminate()
-        _, log = daemon.communicate(timeout=10)
-        self.assertNotIn("staff", log)
 
 
 class Live(RolloutTest):
@@ -272,6 +261,18 @@ class Live(RolloutTest):
         wait_for(lambda: self.waiting() == ["staff"])
         self.succeeds(self.box("rollout", "abort", "api"))
         self.assertEqual([], self.waiting())
+
+    def test_refresh_waits_for_the_end_of_the_rollout(self):
+        """Also where nothing else wakes the daemon."""
+        self.begin({**STAFF, "refresh": "1s"}, OTHERS)
+        wait_for(lambda: self.waiting() == ["staff"])
+        time.sleep(1.5)
+        self.assertEqual(1, self.version("staff"))
+        self.succeeds(self.box("rollout", "abort", "api"))
+        wait_for(lambda: self.version("staff") > 1, 30)
+        self.daemon.terminate()
+        _, log = self.daemon.communicate(timeout=10)
+        self.assertNotIn("segments/staff", log)
 
     def waiting(self):
         return json.loads(self.box("-j", "rollout", "status", "api").out)[
