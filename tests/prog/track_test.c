@@ -9,6 +9,7 @@
 
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -338,6 +339,57 @@ static void a_first_is_counted_once_on_all_cpus_in_every_window(void **state)
 	track_sweep_free(sweep);
 }
 
+/* ---- new clients on two CPUs at the same moment ---- */
+
+#define BATCH 2000
+
+static struct meeting {
+	const struct lab *lab;
+	atomic_uint arrived; /* both of client n are there: 2 * (n + 1) */
+} meeting;
+
+static void meet(uint32_t client)
+{
+	uint32_t spins = 0;
+
+	atomic_fetch_add(&meeting.arrived, 1);
+	while (atomic_load(&meeting.arrived) < 2 * (client + 1))
+		if (++spins % 4096 == 0)
+			sched_yield();
+}
+
+static void *send_with_the_other(void *data)
+{
+	uint32_t client;
+
+	(void)data;
+	for (client = 0; client < BATCH; client++) {
+		meet(client);
+		run_from(meeting.lab, client);
+	}
+	return NULL;
+}
+
+static void a_client_whose_first_packets_come_on_two_cpus_at_once_is_one_client(void **state)
+{
+	struct lab *lab = *state;
+	pthread_t other;
+	int batch;
+
+	for (batch = 0; batch < 8; batch++) {
+		lab_reset(lab);
+		follow(lab, 1000000, 4);
+		meeting.lab = lab;
+		atomic_store(&meeting.arrived, 0);
+		assert_int_equal(pthread_create(&other, NULL, send_with_the_other, NULL), 0);
+		send_with_the_other(NULL);
+		pthread_join(other, NULL);
+		assert_int_equal(sights(lab), BATCH);
+		assert_int_equal(counts_of(lab, TRACK_CANARY).clients, BATCH);
+		assert_int_equal(track_overflow(lab->datapath, TRACK), 0);
+	}
+}
+
 /* Four times as many clients as there are records come and go: each has left room for others. */
 static void a_first_is_counted_once_while_records_are_freed_and_claimed(void **state)
 {
@@ -381,6 +433,7 @@ int main(void)
 		lab_test(a_closed_service_leaves_no_record),
 		lab_test(nobody_is_turned_away_while_three_in_five_records_are_taken),
 		lab_test(a_first_is_counted_once_on_all_cpus_in_every_window),
+		lab_test(a_client_whose_first_packets_come_on_two_cpus_at_once_is_one_client),
 		lab_test(a_first_is_counted_once_while_records_are_freed_and_claimed),
 	};
 

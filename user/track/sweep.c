@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP 16384 /* records, of 64 bytes each */
+#define STEP 16384 /* records of 64 bytes: less than a millisecond */
 
 struct track_sweep {
 	uint32_t next; /* record to look at: the flows', then the clients' */
@@ -107,8 +107,7 @@ static void count_firsts(struct datapath *datapath, struct tracked_service *serv
 {
 	uint32_t window = load(&service->window);
 	bool is_first = (flow_flags & FLOW_FIRST_MASK) == FLOW_FIRST_IN(window);
-	uint32_t fresh =
-		fresh_firsts(client, window, firsts | FIRST_FLOW, is_over, is_first);
+	uint32_t fresh = fresh_firsts(client, window, firsts | FIRST_FLOW, is_over, is_first);
 	struct track_stratum *stratum =
 		&service->strata[window % TRACK_BANKS][client->rule][client->arm];
 
@@ -222,12 +221,13 @@ static void sweep_known_flow(struct track_sweep *sweep, struct datapath *datapat
 		let_die(sweep, flow, copy.tag);
 }
 
-static void sweep_flow(struct track_sweep *sweep, struct datapath *datapath, uint32_t number,
-		       uint64_t jiffies)
+static void sweep_flow(struct track_sweep *sweep, struct datapath *datapath,
+		       struct tracked_flow *flow, uint64_t jiffies)
 {
-	struct tracked_flow *flow = tracked_flow(datapath, number);
 	uint32_t tag = load_acquire(&flow->tag);
 
+	if (tag == TRACKED_FLOW_FREE)
+		return;
 	if (tag >= TRACKED_FLOW_TAGS)
 		sweep_known_flow(sweep, datapath, flow, jiffies);
 	else if (tag == TRACKED_FLOW_DYING && !(sweep->may_free && track_free_flow(flow)))
@@ -245,9 +245,9 @@ static bool is_away(const struct tracked_service *service, uint64_t seen)
 	return seen == TRACK_CLOSED || load(&service->window) - seen_window(seen) > 1;
 }
 
-static void sweep_client(struct track_sweep *sweep, struct datapath *datapath, uint32_t number)
+static void sweep_client(struct track_sweep *sweep, struct datapath *datapath,
+			 struct tracked_client *client, uint32_t number)
 {
-	struct tracked_client *client = tracked_client(datapath, number);
 	uint64_t tag = load_acquire(&client->tag), seen = load(&client->seen);
 	struct tracked_service *service;
 
@@ -290,9 +290,36 @@ static void begin_sweep(struct track_sweep *sweep, const struct datapath *datapa
 	memset(sweep->counting, 0, sizeof(sweep->counting));
 }
 
+static void sweep_flows(struct track_sweep *sweep, struct datapath *datapath, uint32_t count,
+			uint64_t jiffies)
+{
+	struct tracked_flow *flows =
+		map_part(datapath, MAP_TRACKED_FLOWS, struct tracked_flow, sweep->next, count);
+	uint32_t i;
+
+	for (i = 0; i < count; i++)
+		sweep_flow(sweep, datapath, &flows[i], jiffies);
+}
+
+static void sweep_clients(struct track_sweep *sweep, struct datapath *datapath, uint32_t first,
+			  uint32_t count)
+{
+	struct tracked_client *clients =
+		map_part(datapath, MAP_TRACKED_CLIENTS, struct tracked_client, first, count);
+	uint32_t i;
+
+	for (i = 0; i < count; i++)
+		sweep_client(sweep, datapath, &clients[i], first + i);
+}
+
+static uint32_t at_most(uint32_t count, uint32_t most)
+{
+	return count < most ? count : most;
+}
+
 int track_sweep_step(struct track_sweep *sweep, struct datapath *datapath, uint64_t jiffies)
 {
-	uint32_t flows = datapath->maps[MAP_TRACKED_FLOWS].entries, end = sweep->next + STEP;
+	uint32_t flows = datapath->maps[MAP_TRACKED_FLOWS].entries, count;
 	uint32_t all = flows + sweep->clients_count;
 
 	if (!sweep->next && !is_any_open(datapath)) {
@@ -301,11 +328,14 @@ int track_sweep_step(struct track_sweep *sweep, struct datapath *datapath, uint6
 	}
 	if (!sweep->next)
 		begin_sweep(sweep, datapath);
-	for (; sweep->next < end && sweep->next < all; sweep->next++)
-		if (sweep->next < flows)
-			sweep_flow(sweep, datapath, sweep->next, jiffies);
-		else
-			sweep_client(sweep, datapath, sweep->next - flows);
+	if (sweep->next < flows) {
+		count = at_most(STEP, flows - sweep->next);
+		sweep_flows(sweep, datapath, count, jiffies);
+	} else {
+		count = at_most(STEP, all - sweep->next);
+		sweep_clients(sweep, datapath, sweep->next - flows, count);
+	}
+	sweep->next += count;
 	if (sweep->next < all)
 		return 1;
 	sweep->next = 0;
