@@ -126,8 +126,9 @@ __noinline int read_segment(struct xdp_md *ctx, struct followed *f, struct view 
 
 /* ---- the client ---- */
 
-#define LOCK_TRIES  256 /* of a lock that is held for less than as many */
-#define CLAIM_TRIES 4	/* of places that other clients may have taken before */
+#define LOCK_TRIES                                                                                 \
+	1024 /* of a lock that is held for less than a few, but by a CPU that is interrupted */
+#define CLAIM_TRIES 4 /* of places that other clients may have taken before */
 
 /* A record that user space has closed is nobody's any more. */
 static __always_inline int is_of_client(const struct tracked_client *client, __u64 tag)
@@ -219,7 +220,7 @@ __noinline __u32 claim_client(struct followed *f)
 		if (!__sync_val_compare_and_swap(&first->claiming, 0, 1))
 			break;
 	if (i == LOCK_TRIES)
-		return TRACK_NONE;
+		return look_for_client(f->tag);
 	place = look_for_client(f->tag);
 	for (i = 0; i < CLAIM_TRIES && place == TRACK_NONE; i++)
 		place = take_place(f);
