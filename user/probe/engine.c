@@ -139,12 +139,15 @@ int probe_engine_new(sd_event *event, struct probe_engine **out)
 	sigaddset(&children, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &children, NULL);
 	engine->event = sd_event_ref(event);
+	engine->sockets = -1;
 	init_queue(&engine->queues[QUEUE_CONNECTIONS], PROBE_CONNECTIONS_MAX);
 	init_queue(&engine->queues[QUEUE_COMMANDS], PROBE_COMMANDS_MAX);
 	TAILQ_INIT(&engine->composed);
 	error = sd_event_add_defer(event, &engine->turn, on_turn, engine);
 	if (error >= 0)
 		error = sd_event_source_set_enabled(engine->turn, SD_EVENT_OFF);
+	if (error >= 0)
+		error = poll_new(engine);
 	if (error >= 0)
 		error = multi_new(engine);
 	if (error < 0) {
@@ -177,6 +180,7 @@ void probe_engine_free(struct probe_engine *engine)
 		cancel_all(&engine->queues[i].running);
 	}
 	multi_free(engine);
+	poll_free(engine);
 	sd_event_source_disable_unref(engine->turn);
 	sd_event_unref(engine->event);
 	free(engine);

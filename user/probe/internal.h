@@ -45,6 +45,8 @@ struct probe_engine {
 	sd_event_source *turn; /* begins those that wait, from the loop */
 	struct probe_queue queues[QUEUES];
 	struct probe_list composed; /* those that are made of others */
+	int sockets; /* the epoll set of all that is under way; -1: none */
+	sd_event_source *some;
 	CURLM *multi;
 	sd_event_source *multi_timer;
 };
@@ -53,6 +55,20 @@ struct probe_engine {
 void probe_enter(struct probe_engine *engine, struct probe *probe, const struct probe_kind *kind);
 /* It is over: destroys it, before its callback is called, so that the next may have its place. */
 void probe_end(struct probe *probe);
+
+/* ---- poll.c: sockets that are waited for ---- */
+
+struct probe_watch {
+	void (*ready)(struct probe_watch *watch, uint32_t events); /* EPOLLIN, ... */
+	int fd;							   /* -1: none */
+};
+
+int poll_new(struct probe_engine *engine);
+void poll_free(struct probe_engine *engine);
+/* From now on @watch->ready() is called from the loop. -errno. */
+int watch_begin(struct probe_engine *engine, struct probe_watch *watch, int fd, uint32_t events);
+/* Before the socket is closed. */
+void watch_end(struct probe_engine *engine, struct probe_watch *watch);
 
 /* ---- multi.c: libcurl on the loop ---- */
 

@@ -7,6 +7,7 @@
 #include "probe/internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 
 /* Idle connections that are kept for the next question to the same server. */
@@ -28,21 +29,25 @@ static void collect(struct probe_engine *engine)
 	}
 }
 
-static int on_socket(sd_event_source *source, int fd, uint32_t events, void *data)
+/* A socket of libcurl's. */
+struct multi_socket {
+	struct probe_watch watch;
+	struct probe_engine *engine;
+};
+
+static void on_socket(struct probe_watch *watch, uint32_t events)
 {
-	struct probe_engine *engine = data;
+	struct probe_engine *engine = ((struct multi_socket *)watch)->engine;
 	int flags = 0, running;
 
-	(void)source;
 	if (events & EPOLLIN)
 		flags |= CURL_CSELECT_IN;
 	if (events & EPOLLOUT)
 		flags |= CURL_CSELECT_OUT;
 	if (events & (EPOLLERR | EPOLLHUP))
 		flags |= CURL_CSELECT_ERR;
-	curl_multi_socket_action(engine->multi, fd, flags, &running);
+	curl_multi_socket_action(engine->multi, watch->fd, flags, &running);
 	collect(engine);
-	return 0;
 }
 
 static int on_timer(sd_event_source *source, uint64_t time, void *data)
@@ -60,28 +65,35 @@ static int on_timer(sd_event_source *source, uint64_t time, void *data)
 /* ---- what libcurl asks for ---- */
 
 /*
- * A socket whose number was closed and given again meanwhile has left the epoll set, so its source
- * is made anew with each change; changes are few.
+ * A socket whose number was closed and given again meanwhile has left the epoll set, so it is added
+ * anew with each change; changes are few. Without memory for it the transfer ends by its time-out.
  */
 static int want_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *known)
 {
 	struct probe_engine *engine = data;
-	sd_event_source *source = known;
+	struct multi_socket *socket = known;
 	uint32_t events = 0;
 
 	(void)easy;
-	sd_event_source_disable_unref(source);
-	curl_multi_assign(engine->multi, fd, NULL);
-	if (what == CURL_POLL_REMOVE)
+	if (socket)
+		watch_end(engine, &socket->watch);
+	if (what == CURL_POLL_REMOVE) {
+		free(socket);
+		curl_multi_assign(engine->multi, fd, NULL);
 		return 0;
+	}
+	if (!socket) {
+		socket = calloc(1, sizeof(*socket));
+		if (!socket)
+			return 0;
+		*socket = (struct multi_socket){.watch.ready = on_socket, .engine = engine};
+		curl_multi_assign(engine->multi, fd, socket);
+	}
 	if (what & CURL_POLL_IN)
 		events |= EPOLLIN;
 	if (what & CURL_POLL_OUT)
 		events |= EPOLLOUT;
-	source = NULL;
-	/* Without memory for it the transfer ends by its time-out. */
-	if (sd_event_add_io(engine->event, &source, fd, events, on_socket, engine) >= 0)
-		curl_multi_assign(engine->multi, fd, source);
+	watch_begin(engine, &socket->watch, fd, events);
 	return 0;
 }
 

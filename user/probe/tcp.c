@@ -20,14 +20,15 @@ struct tcp_probe {
 	uint16_t port;
 	uint64_t timeout_ms;
 	int fd; /* -1: none */
-	sd_event_source *ready, *timer;
+	struct probe_watch watch;
+	sd_event_source *timer;
 };
 
 static void destroy(struct probe *probe)
 {
 	struct tcp_probe *tcp = (struct tcp_probe *)probe;
 
-	sd_event_source_disable_unref(tcp->ready);
+	watch_end(probe->engine, &tcp->watch);
 	sd_event_source_disable_unref(tcp->timer);
 	if (tcp->fd >= 0)
 		close(tcp->fd);
@@ -53,17 +54,17 @@ static void finish_with(struct tcp_probe *tcp, int code)
 	finish(tcp, error);
 }
 
-static int on_ready(sd_event_source *source, int fd, uint32_t events, void *data)
+static void on_ready(struct probe_watch *watch, uint32_t events)
 {
+	struct tcp_probe *tcp =
+		(struct tcp_probe *)((char *)watch - offsetof(struct tcp_probe, watch));
 	socklen_t length = sizeof(int);
 	int code = 0;
 
-	(void)source;
 	(void)events;
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &length))
+	if (getsockopt(tcp->fd, SOL_SOCKET, SO_ERROR, &code, &length))
 		code = errno;
-	finish_with(data, code);
-	return 0;
+	finish_with(tcp, code);
 }
 
 static int on_timeout(sd_event_source *source, uint64_t time, void *data)
@@ -98,11 +99,11 @@ static socklen_t socket_address(const struct tcp_probe *tcp, struct sockaddr_sto
 
 static int watch(struct tcp_probe *tcp)
 {
-	sd_event *event = tcp->probe.engine->event;
-	int error = sd_event_add_io(event, &tcp->ready, tcp->fd, EPOLLOUT, on_ready, tcp);
+	struct probe_engine *engine = tcp->probe.engine;
+	int error = watch_begin(engine, &tcp->watch, tcp->fd, EPOLLOUT);
 
-	if (error >= 0)
-		error = sd_event_add_time_relative(event, &tcp->timer, CLOCK_MONOTONIC,
+	if (!error)
+		error = sd_event_add_time_relative(engine->event, &tcp->timer, CLOCK_MONOTONIC,
 						   tcp->timeout_ms * 1000, 1, on_timeout, tcp);
 	return error < 0 ? error : 0;
 }
@@ -148,6 +149,7 @@ int probe_tcp(struct probe_engine *engine, const struct address *address, uint16
 	tcp->port = port;
 	tcp->timeout_ms = timeout_ms;
 	tcp->fd = -1;
+	tcp->watch = (struct probe_watch){.ready = on_ready, .fd = -1};
 	probe_enter(engine, &tcp->probe, &tcp_kind);
 	*out = &tcp->probe;
 	return 0;
