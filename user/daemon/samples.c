@@ -20,7 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUERY_TIMEOUT_MS 10000 /* or the interval, where that is shorter */
+#define EARLY_NS	 500000000ULL /* half a round: a question may come so much before its time */
+#define QUERY_TIMEOUT_MS 10000	      /* or the interval, where that is shorter */
 #define NS_PER_MS	 1000000ULL
 
 struct asker;
@@ -177,11 +178,13 @@ static void cancel(struct question *question)
 static void ask_if_due(struct watched *watched, const struct rollout_metric *metric,
 		       struct asker *asker)
 {
-	uint64_t now_ns = monotonic_now_ns();
+	uint64_t now_ns = monotonic_now_ns(), interval_ns = metric->interval_ms * NS_PER_MS;
 
-	if (asker->canary.probe || asker->control.probe || now_ns < asker->due_ns)
+	if (asker->canary.probe || asker->control.probe || now_ns + EARLY_NS < asker->due_ns)
 		return;
-	asker->due_ns = now_ns + metric->interval_ms * NS_PER_MS;
+	/* From when it was due, so that rounds that come late do not make it slower. */
+	asker->due_ns =
+		interval_ns + (now_ns < asker->due_ns + interval_ns ? asker->due_ns : now_ns);
 	asker->asked_ns = time_now_ns();
 	asker->has_answer = false;
 	*asker->doubt = '\0';
