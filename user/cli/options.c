@@ -37,7 +37,8 @@ struct line {
 	struct cli *cli;
 	int argc;
 	char **argv;
-	int noun, verb; /* where they stand; 0: nowhere */
+	int noun, verb;	 /* where they stand; 0: nowhere */
+	bool lacks_verb; /* of a noun that takes one: no error where only help is asked for */
 };
 
 /* ---- flags ---- */
@@ -177,6 +178,7 @@ static void find_noun_and_verb(struct line *line)
 	}
 }
 
+/* @word NULL: none is given. */
 static int unknown_word(struct cli *cli, const char *noun, const char *word)
 {
 	const char *names[128];
@@ -222,7 +224,8 @@ static int find_command(struct line *line)
 	}
 	if (!is_noun)
 		return unknown_word(line->cli, NULL, noun);
-	return unknown_word(line->cli, noun, verb);
+	line->lacks_verb = !verb;
+	return verb ? unknown_word(line->cli, noun, verb) : 0;
 }
 
 static void read_line(struct line *line)
@@ -280,6 +283,8 @@ int options_parse(struct cli *cli, int argc, char **argv)
 		check_words(cli);
 	else if (!line.noun)
 		cli_usage(cli, "xdp-canary", "see `xdp-canary -h`", "no command is given");
+	else if (line.lacks_verb)
+		unknown_word(cli, argv[line.noun], NULL);
 	if (errors_count(cli->errors))
 		return -EINVAL;
 	return 0;

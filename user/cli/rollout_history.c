@@ -2,6 +2,7 @@
 /* rollout history, rollout clients: what happened in a service's rollouts, and to whom. */
 #include "cli/cli.h"
 #include "cli/rollout_records.h"
+#include "config/config.h"
 #include "util/text.h"
 
 #include <errno.h>
@@ -16,20 +17,22 @@ int rollout_chosen(struct cli *cli, struct control *control, const char *service
 {
 	const char *text = cli_flag(cli, "--id");
 	char object[NAME_SIZE + 24];
-	uint64_t id = 0;
-	int error;
+	uint64_t id = 0, next = 1;
+	int error = 0;
 
 	if (text && text_integer(text, 1, INT64_MAX, &id))
 		return cli_usage(cli, "--id", "see `rollout history`", "`%s` is no rollout", text);
-	/* The last one, also where it was closed. */
-	if (!id && control->store)
-		error = store_next_rollout(control->store, service, &id, cli->errors);
-	else
-		error = control->store ? 0 : -ENOENT;
-	if (!text && id)
-		id--;
-	if (!error)
-		error = id ? store_rollout(control->store, service, id, out, cli->errors) : -ENOENT;
+	if (control->store)
+		error = store_next_rollout(control->store, service, &next, cli->errors);
+	if (error)
+		return error;
+	/* A service that is gone has its rollouts still; a name that never was is an error. */
+	if (next == 1 && !cli_service(cli, control, service))
+		return -ENOENT;
+	if (!text) /* the last one, also where it was closed */
+		id = next - 1;
+	error = id && id < next ? store_rollout(control->store, service, id, out, cli->errors)
+				: -ENOENT;
 	if (error != -ENOENT)
 		return error;
 	snprintf(object, sizeof(object), "services/%.*s/rollout", NAME_SIZE, service);
@@ -229,6 +232,56 @@ static void print_clients(struct cli *cli, const struct stored_rollout *rollout,
 		say_clients(cli, clients, count);
 }
 
+static bool is_among(const char *name, const char *const *names, size_t count)
+{
+	while (count--)
+		if (!strcmp(names[count], name))
+			return true;
+	return false;
+}
+
+/* A cohort or metric that the rollout's service never had is a slip of the pen, not "nobody". */
+static int check_names(struct cli *cli, const struct service *service)
+{
+	const char *cohort = cli_flag(cli, "--cohort"), *metric = cli_flag(cli, "--metric");
+	const struct rollout *plan = &service->rollout;
+	const char *names[KERNEL_METRICS + ROLLOUT_METRICS_MAX];
+	size_t count = 0;
+
+	for (size_t i = 0; i < service->cohorts_count; i++)
+		names[count++] = service->cohorts[i].name;
+	if (cohort && !is_among(cohort, names, count))
+		return cli_unknown(cli->errors, "--cohort", "cohort", cohort, names, count);
+	count = 0;
+	for (size_t i = 0; i < KERNEL_METRICS; i++)
+		names[count++] = kernel_metric_name(i);
+	for (size_t i = 0; i < plan->metrics_count; i++)
+		if (plan->metrics[i].source != SOURCE_KERNEL)
+			names[count++] = plan->metrics[i].name;
+	if (metric && !is_among(metric, names, count))
+		return cli_unknown(cli->errors, "--metric", "metric", metric, names, count);
+	return 0;
+}
+
+/* By the revision that it was started with: the file may have other names by now. */
+static int check_filters(struct cli *cli, struct control *control,
+			 const struct stored_rollout *rollout)
+{
+	struct revision revision;
+	struct policy *policy;
+	const struct service *service;
+	int error = store_revision(control->store, rollout->revision, &revision, cli->errors);
+
+	if (error)
+		return error;
+	policy = config_parse(revision.config, strlen(revision.config), "then", NULL);
+	revision_release(&revision);
+	service = policy ? policy_service(policy, rollout->service) : NULL;
+	error = service ? check_names(cli, service) : 0;
+	policy_free(policy);
+	return error;
+}
+
 int command_rollout_clients(struct cli *cli)
 {
 	struct rollout_client *clients = NULL;
@@ -239,6 +292,8 @@ int command_rollout_clients(struct cli *cli)
 
 	if (!error)
 		error = rollout_chosen(cli, control, cli->words[0], &rollout);
+	if (!error && (cli_flag(cli, "--cohort") || cli_flag(cli, "--metric")))
+		error = check_filters(cli, control, &rollout);
 	if (!error)
 		error = store_rollout_clients(control->store, rollout.service, rollout.id,
 					      cli_flag(cli, "--cohort"), cli_flag(cli, "--metric"),

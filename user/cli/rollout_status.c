@@ -47,6 +47,11 @@ static char *line_of(const struct rollout_view *view)
 
 	if (!stream)
 		return NULL;
+	if (!view->has_rollout) {
+		fprintf(stream, "%s: %s", view->service->name, rollout_phase_name(state->phase));
+		fclose(stream);
+		return line;
+	}
 	fprintf(stream, "%s: rollout %llu: %s, step %u of %u%s%s", view->service->name,
 		(unsigned long long)view->stored.id, rollout_phase_name(state->phase),
 		state->step < state->steps_count ? state->step + 1 : state->steps_count,

@@ -93,12 +93,14 @@ static int run(struct cli *cli, const char *name, struct rollout_event event)
 	error = verb.service ? 0 : -ENOENT;
 	if (!error && starts)
 		error = check_canary(&verb);
-	if (!error && event.kind != EVENT_PAUSE && event.kind != EVENT_ABORT)
-		error = check_daemon(&verb, starts);
+	if (!error && starts)
+		error = check_daemon(&verb, true);
 	event.by = cli->actor.by;
 	event.reason = cli->actor.reason;
 	if (!error)
 		error = rollout_drive(verb.control, verb.service, &event);
+	if (!error && !starts && event.kind != EVENT_PAUSE && event.kind != EVENT_ABORT)
+		check_daemon(&verb, false);
 	if (!error)
 		print_done(&verb);
 	control_close(verb.control);
