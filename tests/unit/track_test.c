@@ -340,9 +340,9 @@ static void flows_count_that_began_after_what_counts(void **state)
 		uint32_t per_jiffy = ((1000u << 16) + hz[i] / 2) / hz[i];
 
 		for (lap = 0; lap < 20000; lap++) {
-			uint64_t from = random_next(&random) >> 24;
-			uint64_t now = from + random_below(&random, 40u * 86400 * hz[i]);
 			uint64_t day = 86400ULL * hz[i];
+			uint64_t from = day + (random_next(&random) >> 24);
+			uint64_t now = from + random_below(&random, 40u * 86400 * hz[i]);
 			uint64_t began = from - day + (random_next(&random) % (now - from + day));
 			struct tracked_flow flow = {.t_syn = track_ms(began, per_jiffy)};
 			int64_t age = (now - began) * 1000 / hz[i];
