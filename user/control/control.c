@@ -179,13 +179,19 @@ static int look_at_desired(struct control *control)
 	return load_desired(control);
 }
 
+void control_rest(struct control *control)
+{
+	store_close(control->store);
+	control->store = NULL;
+	control->errors = NULL;
+}
+
 int control_look_again(struct control *control, struct errors *errors)
 {
 	int error;
 
+	control_rest(control);
 	control->errors = errors;
-	store_close(control->store);
-	control->store = NULL;
 	live_release(&control->live);
 	error = store_open_read(control->place->state, &control->store, errors);
 	if (error)

@@ -69,6 +69,11 @@ int control_open(const struct place *place, struct errors *errors, struct contro
  */
 int control_open_following(const struct place *place, struct errors *errors, struct control **out);
 int control_look_again(struct control *control, struct errors *errors);
+/*
+ * Until the next look: policy, live state and maps stay, the store does not. What is open to read
+ * keeps the store's log from being cut, and must not be carried over a fork().
+ */
+void control_rest(struct control *control);
 /* For writing: takes the lock, loads, records kills that were made without the store. */
 int control_open_write(const struct place *place, const struct actor *actor, struct errors *errors,
 		       struct control **out);

@@ -456,15 +456,12 @@ static void forget_ended(struct rollouts *rollouts)
 			forget(rollouts, i);
 }
 
-int rollouts_round(struct rollouts *rollouts, struct errors *errors)
+static int follow_all(struct rollouts *rollouts, struct errors *errors)
 {
-	const struct policy *policy;
-	int error = look_again(rollouts, errors), first = 0;
+	const struct policy *policy = rollouts->control->policy;
+	int error, first = 0;
 	size_t i;
 
-	if (error || !rollouts->control->store)
-		return error;
-	policy = rollouts->control->policy;
 	for (i = 0; i < rollouts->count; i++)
 		rollouts->list[i]->is_live = false;
 	for (i = 0; i < policy->services_count; i++) {
@@ -481,6 +478,18 @@ int rollouts_round(struct rollouts *rollouts, struct errors *errors)
 			rollouts->list[i]->window_is_new = false;
 	forget_ended(rollouts);
 	return first ? first : error;
+}
+
+int rollouts_round(struct rollouts *rollouts, struct errors *errors)
+{
+	int error = look_again(rollouts, errors);
+
+	if (error)
+		return error;
+	if (rollouts->control->store)
+		error = follow_all(rollouts, errors);
+	control_rest(rollouts->control);
+	return error;
 }
 
 static bool has_hook(const struct service *service, enum hook_event on)
