@@ -75,7 +75,7 @@ examples:
 test:
 	$(Q)scripts/setup test
 	$(Q)$(MAKE) --no-print-directory -j2 all tests
-	$(Q)scripts/run-tests $(UNIT_TESTS) $(SIMULATE_TESTS) $(PROG_TESTS) $(REFERENCE_TESTS) $(E2E_TESTS)
+	$(Q)scripts/run-tests $(PATIENT_TESTS:%=--beside %) $(UNIT_TESTS) $(SIMULATE_TESTS) $(PROG_TESTS) $(REFERENCE_TESTS) $(E2E_TESTS)
 
 ## make install   below PREFIX (/usr/local), DESTDIR honoured: program, man page, systemd unit
 install: all
