@@ -350,15 +350,58 @@ static int drive(struct watched *watched, const char *service, struct rollout_ev
 	return error;
 }
 
-/* A window, or the rollout, is about to end: what it has counted until now. */
+/* ---- whom what happened to ---- */
+
+static int note_client(const struct tracked_event *event, void *data)
+{
+	struct rollouts *rollouts = data;
+	struct rollout_client *grown;
+
+	for (size_t i = 0; i < rollouts->count; i++) {
+		struct watched *watched = rollouts->list[i];
+		const struct service *service =
+			policy_service(rollouts->control->policy, watched->followed.service);
+		const struct view *view =
+			service ? control_view(rollouts->control, service->name) : NULL;
+
+		if (!view || !(view->rollout & ROLLOUT_TRACKED) || view->track != event->track)
+			continue;
+		grown = reallocarray(watched->clients, watched->clients_count + 1, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		watched->clients = grown;
+		grown += watched->clients_count++;
+		*grown = (struct rollout_client){.client = member_of(&event->client),
+						 .time_ns = time_now_ns()};
+		snprintf(grown->metric, sizeof(grown->metric), "%s",
+			 kernel_metric_name(event->metric));
+		snprintf(grown->cohort, sizeof(grown->cohort), "%s",
+			 service->cohorts[event->arm == TRACK_CANARY ? rollout_cohort(service) : 0]
+				 .name);
+		return 0;
+	}
+	return 0;
+}
+
+static void note_clients(struct rollouts *rollouts)
+{
+	if (rollouts->control->datapath)
+		track_each_new_event(rollouts->control->datapath, note_client, rollouts);
+}
+
+/* ---- act ---- */
+
+/* A window, or the rollout, is about to end: what it has counted until now, and of whom. */
 static int keep_last_counts(struct watched *watched, const struct service *service,
 			    const struct rollout_state *state)
 {
 	struct gathered gathered;
-	int error = watched->window_is_new ? -EAGAIN
-					   : gather(watched->rollouts->control, service,
-						    &watched->followed, state, &gathered);
+	int error;
 
+	note_clients(watched->rollouts);
+	if (watched->window_is_new)
+		return 0;
+	error = gather(watched->rollouts->control, service, &watched->followed, state, &gathered);
 	if (error)
 		return error == -EAGAIN ? 0 : error;
 	error = keep_counts(watched, service, &gathered.input, time_now_ns());
@@ -520,37 +563,6 @@ void rollouts_metrics(const struct rollouts *rollouts, FILE *out)
 
 /* ---- the sweep ---- */
 
-static int note_client(const struct tracked_event *event, void *data)
-{
-	struct rollouts *rollouts = data;
-	struct rollout_client *grown;
-
-	for (size_t i = 0; i < rollouts->count; i++) {
-		struct watched *watched = rollouts->list[i];
-		const struct service *service =
-			policy_service(rollouts->control->policy, watched->followed.service);
-		const struct view *view =
-			service ? control_view(rollouts->control, service->name) : NULL;
-
-		if (!view || !(view->rollout & ROLLOUT_TRACKED) || view->track != event->track)
-			continue;
-		grown = reallocarray(watched->clients, watched->clients_count + 1, sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		watched->clients = grown;
-		grown += watched->clients_count++;
-		*grown = (struct rollout_client){.client = member_of(&event->client),
-						 .time_ns = time_now_ns()};
-		snprintf(grown->metric, sizeof(grown->metric), "%s",
-			 kernel_metric_name(event->metric));
-		snprintf(grown->cohort, sizeof(grown->cohort), "%s",
-			 service->cohorts[event->arm == TRACK_CANARY ? rollout_cohort(service) : 0]
-				 .name);
-		return 0;
-	}
-	return 0;
-}
-
 static int sweep_step(struct rollouts *rollouts)
 {
 	struct control *control = rollouts->control;
@@ -565,7 +577,7 @@ static int sweep_step(struct rollouts *rollouts)
 		return 0;
 	more = track_sweep_step(rollouts->sweep, control->datapath, jiffies);
 	if (!more)
-		track_each_new_event(control->datapath, note_client, rollouts);
+		note_clients(rollouts);
 	return more;
 }
 
