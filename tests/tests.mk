@@ -54,7 +54,7 @@ $(BUILD)/tests/simulate/%: tests/simulate/%.c $(SIMULATION_SOURCES) $(wildcard t
 tests: $(SIMULATE_TESTS)
 
 .PHONY: simulate
-## make simulate  promise 9 over 10^5 rollouts: a table; plot and CSV files in build/simulations; half an hour
+## make simulate  promise 9 over 55,000 rollouts: a table; plot and CSV files in build/simulations; half an hour
 simulate: $(BUILD)/tests/simulate/simulate
 	@mkdir -p $(BUILD)/simulations
 	$(Q)$< $(BUILD)/simulations
