@@ -205,6 +205,22 @@ class Shown(RolloutTest):
         one = self.box("-j", "rollout", "status")  # all services: an object a line
         self.assertEqual("api", json.loads(one.out.splitlines()[0])["service"])
 
+    def metrics(self):
+        """{name and labels: value} of what the daemon exports."""
+        page = subprocess.run(self.box.inside("curl", "-s", "http://127.0.0.1:9977/metrics"), capture_output=True,
+                              text=True, check=True).stdout
+        return {line.rpartition(" ")[0].removeprefix("xdp_canary_"): float(line.rpartition(" ")[2])
+                for line in page.splitlines() if line and not line.startswith("#")}
+
+    def test_status_and_metrics_name_the_same_policy(self):
+        self.begin()
+        wait_for(lambda: self.status()["rules"][0]["set_ppm"] == 50000, 20)
+        for verb in ((), ("pause",), ("abort",)):
+            if verb:
+                self.run_verb(*verb)
+            self.assertIn(f'policy_digest_info{{service="api",digest="{self.status()["policy_digest"]}"}}',
+                          self.metrics())
+
     def test_status_without_a_rollout_is_idle_and_fails(self):
         self.applied(rolling())
         answer = self.box("-j", "rollout", "status", "api")

@@ -209,15 +209,15 @@ static json_t *verdict_to_json(const struct rollout_view *view, const json_t *ju
 	return json_text(verdict_name(state->verdict));
 }
 
+/* That of the view, as metrics have it: what is stored of an epoch covers who is followed, too. */
 static json_t *digest_to_json(const struct rollout_view *view)
 {
-	const struct live_service *live =
-		live_service_of(&view->control->live, view->service->name);
+	const struct view *shown = control_view(view->control, view->service->name);
 	char text[16];
 
-	if (!live || !live->epoch)
+	if (!shown)
 		return json_null();
-	snprintf(text, sizeof(text), "%08x", (unsigned int)(live->digest >> 32));
+	snprintf(text, sizeof(text), "%08x", (unsigned int)(shown->digest >> 32));
 	return json_string(text);
 }
 
