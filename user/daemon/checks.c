@@ -281,7 +281,8 @@ int checker_follow(struct checker *checker, struct control *control)
 			error = follow_service(checker, control, known,
 					       &checker->policy->services[i]);
 	drop_unwanted(checker);
-	qsort(checker->list, checker->count, sizeof(*checker->list), compare_places);
+	if (checker->count)
+		qsort(checker->list, checker->count, sizeof(*checker->list), compare_places);
 	policy_free(before);
 	return error;
 }

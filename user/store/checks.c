@@ -17,7 +17,8 @@ static int compare_checks(const void *left, const void *right)
 
 void live_sort_checks(struct live *live)
 {
-	qsort(live->checks, live->checks_count, sizeof(*live->checks), compare_checks);
+	if (live->checks_count)
+		qsort(live->checks, live->checks_count, sizeof(*live->checks), compare_checks);
 }
 
 const struct live_check *live_check_of(const struct live *live, const char *service,
