@@ -221,6 +221,48 @@ class Shown(RolloutTest):
             self.assertIn(f'policy_digest_info{{service="api",digest="{self.status()["policy_digest"]}"}}',
                           self.metrics())
 
+    def test_armed_is_never_unknown_and_metrics_say_what_status_says(self):
+        self.begin(steps=[{"weight": "100%"}, {"pause": {}}], metrics=[{"name": "connect_failure"}])
+        seen = set()
+
+        def is_unarmed():
+            seen.add(self.status()["armed"])
+            return "none" in seen
+
+        wait_for(is_unarmed, 20)
+        self.assertLessEqual(seen, {"relative", "none"})  # of nobody in the canary it is compared, of all nothing is
+        wait_for(lambda: self.status()["metrics"], 20)
+        for verb in ((), ("pause",), ("abort",)):
+            if verb:
+                self.run_verb(*verb)
+            status, metrics = self.status(), self.metrics()
+            for name, label, value in (("verdict", "verdict", status["verdict"]), ("rollout_armed", "armed", status["armed"]),
+                                       ("rollout_state", "state", status["state"])):
+                rows = {row: number for row, number in metrics.items() if row.startswith(name + "{")}
+                self.assertEqual(1, rows[f'{name}{{service="api",{label}="{value}"}}'], rows)
+                self.assertEqual(1, sum(rows.values()), rows)
+
+    def test_metrics_say_inconclusive_where_status_does(self):
+        self.begin(max_duration="1s", steps=[{"weight": "5%"}, {"pause": {}}])
+        wait_for(lambda: self.status()["state"] == "paused" and self.status()["metrics"], 20)
+        self.assertEqual("INCONCLUSIVE", self.status()["verdict"])
+        self.assertEqual(1, self.metrics()['verdict{service="api",verdict="INCONCLUSIVE"}'])
+
+    def test_without_a_daemon_status_says_so_and_why_what_nobody_recorded_has_ended(self):
+        self.begin(lease="1s")
+        wait_for(lambda: self.status()["rules"][0]["set_ppm"] == 50000, 20)
+        self.assertNotIn("Daemon:", self.box("rollout", "status", "api").out)
+        self.daemon.send_signal(signal.SIGSTOP)
+        self.daemon.send_signal(signal.SIGKILL)
+        self.daemon.wait()
+        self.assertIn("not running", self.box("rollout", "status", "api").out)
+        wait_for(lambda: self.status()["state"] == "lease_expired", 20)
+        self.assertEqual("the lease was not renewed in time", self.status()["reason"])
+        shown = self.box("rollout", "status", "api")
+        self.assertEqual(3, shown.status)
+        self.assertIn("lease_expired, step 1 of 5, by lease", shown.out)
+        self.assertNotIn("Daemon:", shown.out)
+
     def test_status_without_a_rollout_is_idle_and_fails(self):
         self.applied(rolling())
         answer = self.box("-j", "rollout", "status", "api")

@@ -5,6 +5,7 @@
  * last. All of it comes from section 4's document, and the steps from the plan.
  */
 #include "cli/rollout_view.h"
+#include "daemon/presence.h"
 #include "util/text.h"
 
 #include <inttypes.h>
@@ -111,6 +112,9 @@ static void print_head(const struct tree *tree)
 	fprintf(tree->stream, "%-*s%s\n", NAME_WIDTH, "Reason:", text_of(document, "reason"));
 	fprintf(tree->stream, "%-*s%s\n", NAME_WIDTH, "Armed:", text_of(document, "armed"));
 	print_lease(tree);
+	if (rollout_is_active(view->state.phase) && !presence_is_announced(tree->cli->place.state))
+		fprintf(tree->stream, "%-*snot running: nothing is judged, no lease is renewed\n",
+			NAME_WIDTH, "Daemon:");
 }
 
 /* ---- steps ---- */

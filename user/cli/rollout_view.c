@@ -5,6 +5,7 @@
 #include "control/rollouts.h"
 #include "observe/baseline.h"
 #include "rollout/drive.h"
+#include "rollout/said.h"
 
 #include <errno.h>
 #include <string.h>
@@ -48,17 +49,9 @@ static void see_latch(struct rollout_view *view)
 {
 	const struct live_service *live =
 		live_service_of(&view->control->live, view->service->name);
-	enum rollout_phase phase = ROLLOUT_PHASES;
 
-	if (live && live->latch == LATCH_KILLED)
-		phase = ROLLOUT_KILLED;
-	else if (live && live->latch == LATCH_LEASE_EXPIRED)
-		phase = ROLLOUT_LEASE_EXPIRED;
-	if (phase == ROLLOUT_PHASES || !rollout_is_active(view->state.phase))
-		return;
-	view->state.phase = phase;
-	view->state.waiting_for = WAIT_NOTHING;
-	view->state.why[0] = 0;
+	if (live && (live->latch == LATCH_KILLED || live->latch == LATCH_LEASE_EXPIRED))
+		rollout_foresee_latch(view->service, &view->state, live->latch);
 }
 
 static int read_rollout(struct rollout_view *view)
@@ -194,21 +187,6 @@ static json_t *reason_to_json(const struct rollout_view *view, const json_t *jud
 	return json_text(state->why[0] ? state->why : NULL);
 }
 
-static json_t *verdict_to_json(const struct rollout_view *view, const json_t *judgement)
-{
-	const struct rollout_state *state = &view->state;
-
-	if (!view->has_rollout)
-		return json_null();
-	/* INCONCLUSIVE is the machine's to say. */
-	if (state->pause == PAUSE_INCONCLUSIVE ||
-	    (state->phase == ROLLOUT_ROLLED_BACK && state->verdict == VERDICT_INCONCLUSIVE))
-		return json_text(verdict_name(VERDICT_INCONCLUSIVE));
-	if (json_object_get(judgement, "verdict"))
-		return judged(judgement, "verdict");
-	return json_text(verdict_name(state->verdict));
-}
-
 /* That of the view, as metrics have it: what is stored of an epoch covers who is followed, too. */
 static json_t *digest_to_json(const struct rollout_view *view)
 {
@@ -247,9 +225,11 @@ static int make_document(struct rollout_view *view)
 			"release", json_text(release), "state",
 			rollout_phase_name(view->state.phase), "step", step_to_json(view), "cohort",
 			service->cohorts[rollout_cohort(service)].name, "rules",
-			rules_to_json(view, judgement), "armed", judged(judgement, "armed"),
-			"lease", lease_to_json(view), "verdict", verdict_to_json(view, judgement),
-			"reason", reason_to_json(view, judgement), "metrics",
+			rules_to_json(view, judgement), "armed",
+			json_text(said_armed(view->control, service, &view->state, judgement)),
+			"lease", lease_to_json(view), "verdict",
+			json_text(said_verdict(&view->state, judgement)), "reason",
+			reason_to_json(view, judgement), "metrics",
 			metrics ? json_incref(metrics) : json_array(), "segment_refresh_waiting",
 			waiting, "policy_digest", digest_to_json(view), "last_event",
 			last_event_to_json(view));

@@ -5,8 +5,8 @@
  */
 #include "observe/rollouts.h"
 
-#include "guard/verdict.h"
 #include "rollout/drive.h"
+#include "rollout/said.h"
 #include "track/track.h"
 
 #include <errno.h>
@@ -237,11 +237,6 @@ static const char *name_of_phase(unsigned int phase)
 	return rollout_phase_name(phase);
 }
 
-static const char *said(const struct rollout_facts_of *facts, const char *key)
-{
-	return json_string_value(json_object_get(facts->judgement, key));
-}
-
 /* ---- the rollout ---- */
 
 static const char *const events[] = {"started", "step",	  "paused",	   "rollback",
@@ -291,7 +286,8 @@ static int rollouts(struct page *page)
 	family(page, "verdict", "gauge", "1: what the guard says now.");
 	for (size_t i = 0; i < page->count; i++)
 		one_of(page, "verdict", "verdict", &page->facts[i],
-		       said(&page->facts[i], "verdict"), VERDICTS, name_of_verdict);
+		       said_verdict(&page->facts[i].state, page->facts[i].judgement), VERDICTS,
+		       name_of_verdict);
 	family(page, "rollout_state", "gauge", "1: the rollout is in this state.");
 	for (size_t i = 0; i < page->count; i++)
 		one_of(page, "rollout_state", "state", &page->facts[i],
@@ -309,7 +305,9 @@ static int rollouts(struct page *page)
 	family(page, "rollout_armed", "gauge", "1: this is what could roll back.");
 	for (size_t i = 0; i < page->count; i++)
 		one_of(page, "rollout_armed", "armed", &page->facts[i],
-		       said(&page->facts[i], "armed"), ARMED_NONE + 1, name_of_armed);
+		       said_armed(page->control, page->facts[i].service, &page->facts[i].state,
+				  page->facts[i].judgement),
+		       ARMED_NONE + 1, name_of_armed);
 	error = rollout_events(page);
 	leases(page);
 	return error;

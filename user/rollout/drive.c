@@ -475,14 +475,33 @@ int rollout_hook_called(struct control *control, const struct hook_call *call, b
 	return error;
 }
 
-int rollout_record_latch(struct control *control, const char *name, enum latch latch)
+static struct rollout_event event_of_latch(enum latch latch)
 {
-	const struct service *service = policy_service(control->policy, name);
-	struct rollout_event event = {
+	return (struct rollout_event){
 		.kind = latch == LATCH_KILLED ? EVENT_KILLED : EVENT_LEASE_EXPIRED,
 		.by = latch == LATCH_KILLED ? "kill" : "lease",
 		.reason = "the service was killed",
 	};
+}
+
+int rollout_record_latch(struct control *control, const char *name, enum latch latch)
+{
+	const struct service *service = policy_service(control->policy, name);
+	struct rollout_event event = event_of_latch(latch);
 
 	return service ? rollout_apply(control, service, &event, NULL) : 0;
+}
+
+void rollout_foresee_latch(const struct service *service, struct rollout_state *state,
+			   enum latch latch)
+{
+	struct rollout_actions *actions = calloc(1, sizeof(*actions));
+	struct rollout_event event = event_of_latch(latch);
+	uint64_t since_ns = state->since_ns;
+
+	event.now = state->last;
+	if (actions)
+		rollout_feed(service, state, &event, actions, NULL);
+	state->since_ns = since_ns;
+	free(actions);
 }

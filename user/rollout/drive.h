@@ -49,5 +49,9 @@ int rollout_hook_called(struct control *control, const struct hook_call *call, b
 /* A kill, or the end of a lease, was recorded as the service's latch: its rollout, if one is
  * active, ends. */
 int rollout_record_latch(struct control *control, const char *service, enum latch latch);
+/* What that will make of the state, for who reads before a writer has recorded it. Stores nothing.
+ */
+void rollout_foresee_latch(const struct service *service, struct rollout_state *state,
+			   enum latch latch);
 
 #endif

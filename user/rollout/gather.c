@@ -84,24 +84,30 @@ double gather_drift(struct control *control, const struct service *service)
 
 /* ---- counts ---- */
 
-static void gather_rules(const struct control *control, const struct view *view,
-			 const struct service *service, struct gathered *out)
+void gather_arms(const struct control *control, const struct service *service, struct gathered *out)
 {
 	uint32_t shares[RULES_MAX][COHORTS_MAX];
 	uint16_t from;
+
+	gather_shares(control, service, shares);
+	for (size_t rule = 0; rule < service->rules_count; rule++)
+		out->rules[rule].pi = track_slice(service, shares[rule],
+						  service->rollout.guard.control_factor, &from);
+	out->input.rules = out->rules;
+	out->input.rules_count = service->rules_count;
+}
+
+static void gather_rules(const struct control *control, const struct view *view,
+			 const struct service *service, struct gathered *out)
+{
 	size_t rule;
 	int arm;
 
-	gather_shares(control, service, shares);
-	for (rule = 0; rule < service->rules_count; rule++) {
-		out->rules[rule].pi = track_slice(service, shares[rule],
-						  service->rollout.guard.control_factor, &from);
+	gather_arms(control, service, out);
+	for (rule = 0; rule < service->rules_count; rule++)
 		for (arm = 0; arm < TRACK_ARMS; arm++)
 			track_read(control->datapath, view->track, rule, arm,
 				   &out->rules[rule].arms[arm]);
-	}
-	out->input.rules = out->rules;
-	out->input.rules_count = service->rules_count;
 	out->input.overflow = track_overflow(control->datapath, view->track);
 }
 

@@ -22,6 +22,9 @@ uint64_t gather_weight(const struct control *control, const struct service *serv
 /* The greatest PSI of a model whose segments the service's rules use; 0 where there is none. */
 double gather_drift(struct control *control, const struct service *service);
 
+/* Which rules have a canary and a control to compare, by the shares in force; no counts. */
+void gather_arms(const struct control *control, const struct service *service,
+		 struct gathered *out);
 /*
  * The counts of the running window. Release it also after an error. -EAGAIN: the kernel counts in
  * another window, or does not follow the service.
