@@ -16,7 +16,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import side_by_side  # noqa: E402
-from box import SEED, why_not  # noqa: E402
+from box import SEED, wait_for, why_not  # noqa: E402
 from long_lived import NS, Tap  # noqa: E402
 from rollout_lab import ENDED, SERVICE, RolloutLab, pause, steps  # noqa: E402
 
@@ -352,6 +352,18 @@ class Verbs(FailureTest):
         self.box.run("rollout", "pause", SERVICE)
         self.lab.canary.set("refuse")
         self.lab.wait_for_state("rolled_back")
+
+    def test_status_tells_the_actual_share_of_clients_as_of_flows(self):
+        self.begin()
+
+        def share():
+            return self.status()["rules"][0]["actual_clients_ppm"]
+
+        wait_for(share, 20, "no actual share of clients")
+        time.sleep(4)  # until most clients were seen: four standard deviations of them
+        self.assertAlmostEqual(share(), 250000, delta=70000)
+        self.box.run("rollout", "abort", SERVICE)
+        self.assertIsNone(share())
 
     def test_an_approve_gate_is_passed_by_approve_alone_and_does_not_disarm(self):
         self.begin({"steps": steps("5%", {"approve": {"message": "looks good?"}}, "25%", {"approve": {}}, "50%")})

@@ -10,6 +10,7 @@
 #include "policy/transition.h"
 #include "tests/random.h"
 
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -362,6 +363,35 @@ static void flows_count_that_began_after_what_counts(void **state)
 	}
 }
 
+/* Canary and control as they are followed at those shares, and what that says of all clients. */
+static void the_canarys_share_of_clients_is_told_by_those_who_are_followed(void **state)
+{
+	static const struct {
+		double pi;
+		uint32_t canary_ppm, control_ppm;
+		uint64_t canary, control;
+		uint32_t ppm;
+	} cases[] = {
+		{.2, 50000, 950000, 50, 200, 50000},	/* 20% of all clients are followed */
+		{.2, 50000, 950000, 100, 200, 95238},	/* 100 of 100 + 950 */
+		{.25, 250000, 750000, 30, 90, 250000},	/* all are */
+		{.2, 100000, 600000, 100, 400, 100000}, /* 30% are another canary's */
+		{1, 1000000, 0, 100, 0, 1000000},	{1, 700000, 0, 100, 0, 700000},
+		{.2, 50000, 950000, 0, 100, 0},
+	};
+	uint32_t ppm = 7;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		assert_int_equal(track_share(cases[i].pi, cases[i].canary_ppm, cases[i].control_ppm,
+					     cases[i].canary, cases[i].control, &ppm),
+				 0);
+		assert_in_range(ppm + 1, cases[i].ppm, cases[i].ppm + 2);
+	}
+	assert_int_equal(track_share(.2, 50000, 950000, 19, 80, &ppm), -ENODATA);
+	assert_int_equal(track_share(0, 0, 1000000, 0, 1000, &ppm), -ENODATA);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +405,7 @@ int main(void)
 		cmocka_unit_test(times_are_in_the_first_bucket_whose_edge_is_not_below),
 		cmocka_unit_test(sizes_are_by_their_logarithm),
 		cmocka_unit_test(flows_count_that_began_after_what_counts),
+		cmocka_unit_test(the_canarys_share_of_clients_is_told_by_those_who_are_followed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

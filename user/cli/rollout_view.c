@@ -96,6 +96,15 @@ static json_t *judged(const json_t *judgement, const char *key)
 	return value ? json_incref(value) : json_null();
 }
 
+/* By the guard's running window; what it was before the canary went back is of no rollout now. */
+static json_t *clients_to_json(const struct rollout_view *view, const json_t *judgement,
+			       const char *rule)
+{
+	if (rollout_is_undone(view->state.phase))
+		return json_null();
+	return judged(json_object_get(judgement, "actual_clients"), rule);
+}
+
 static json_t *rule_to_json(struct rollout_view *view, const struct service_snapshot *snapshot,
 			    const json_t *judgement, size_t index)
 {
@@ -108,8 +117,7 @@ static json_t *rule_to_json(struct rollout_view *view, const struct service_snap
 			 "actual_flows_ppm", actual_to_json(view, snapshot, index, ACTUAL_FLOWS),
 			 "actual_packets_ppm",
 			 actual_to_json(view, snapshot, index, ACTUAL_PACKETS),
-			 "actual_clients_ppm",
-			 judged(json_object_get(judgement, "actual_clients"), rule->name),
+			 "actual_clients_ppm", clients_to_json(view, judgement, rule->name),
 			 "base_ppm", (json_int_t)rule->base_ppm[cohort], "live",
 			 live_share_of(&view->control->live, service->name, rule->name,
 				       service->cohorts[cohort].name) != NULL);

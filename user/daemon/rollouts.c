@@ -202,10 +202,15 @@ static double drift_now(struct watched *watched, const struct service *service, 
 	return watched->drift;
 }
 
-static void keep_judgement(struct watched *watched, const struct judgement *judgement)
+/* Takes the reference to @actual_clients. */
+static void keep_judgement(struct watched *watched, const struct judgement *judgement,
+			   json_t *actual_clients)
 {
 	json_t *json = judgement_to_json(judgement);
-	char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+	char *text;
+
+	json_object_set_new(json, "actual_clients", actual_clients);
+	text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
 	json_decref(json);
 	if (!text)
@@ -282,7 +287,7 @@ static int look(struct watched *watched, const struct service *service,
 		samples_give(watched, now_ns);
 		if (judge_look(&watched->followed.judge, &gathered.input, now_ns, out))
 			watched->has_news = true;
-		keep_judgement(watched, out);
+		keep_judgement(watched, out, gather_actual_clients(control, service, &gathered));
 		if (now_ns - watched->counts_ns >= COUNTS_EVERY_NS)
 			error = keep_counts(watched, service, &gathered.input, now_ns);
 	}

@@ -135,6 +135,25 @@ int gather(struct control *control, const struct service *service, const struct 
 	return follow_windows(followed, &out->input, &out->memory);
 }
 
+json_t *gather_actual_clients(const struct control *control, const struct service *service,
+			      const struct gathered *gathered)
+{
+	uint32_t shares[RULES_MAX][COHORTS_MAX], ppm;
+	size_t canary = rollout_cohort(service), rule;
+	json_t *actual = json_object();
+
+	gather_shares(control, service, shares);
+	for (rule = 0; rule < service->rules_count; rule++) {
+		const struct judge_rule *counts = &gathered->rules[rule];
+
+		if (!track_share(counts->pi, shares[rule][canary], shares[rule][0],
+				 counts->arms[TRACK_CANARY].sights,
+				 counts->arms[TRACK_CONTROL].sights, &ppm))
+			json_object_set_new(actual, service->rules[rule].name, json_integer(ppm));
+	}
+	return actual;
+}
+
 void gathered_release(struct gathered *gathered)
 {
 	free(gathered->memory);

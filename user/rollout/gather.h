@@ -31,6 +31,11 @@ void gather_arms(const struct control *control, const struct service *service,
  */
 int gather(struct control *control, const struct service *service, const struct followed *followed,
 	   const struct rollout_state *state, struct gathered *out);
+/* {RULE: ppm}: the canary's part of the clients seen in the window; no member where that is
+ * unknown.
+ */
+json_t *gather_actual_clients(const struct control *control, const struct service *service,
+			      const struct gathered *gathered);
 /* Does the kernel count in the machine's window? Not after a boot, or where a writer died. */
 bool gather_is_current(const struct control *control, const struct service *service,
 		       const struct rollout_state *state);

@@ -7,8 +7,12 @@
  */
 #include "track/track.h"
 
+#include "allocation.h"
 #include "policy/assign.h"
 #include "policy/split.h"
+
+#include <errno.h>
+#include <math.h>
 
 /* The parts of all canaries in one rule. */
 struct parts {
@@ -98,4 +102,20 @@ double track_slice(const struct service *service, const uint32_t shares_ppm[COHO
 		return 1;
 	*from = least;
 	return (double)canary / (double)(canary + control);
+}
+
+int track_share(double pi, uint32_t canary_ppm, uint32_t control_ppm, uint64_t canary_clients,
+		uint64_t control_clients, uint32_t *ppm)
+{
+	double all = canary_clients;
+
+	if (!(pi > 0) || canary_clients + control_clients < TRACK_SHARE_MIN)
+		return -ENODATA;
+	/* Of control a part is followed that is (1 - pi) / pi times the canary. */
+	if (pi < 1)
+		all += control_clients * (control_ppm * pi / ((1 - pi) * canary_ppm));
+	/* Other canaries' clients are not counted. */
+	all *= PPM / ((double)canary_ppm + control_ppm);
+	*ppm = (uint32_t)lround(PPM * (canary_clients / all));
+	return 0;
 }

@@ -23,6 +23,15 @@ double track_slice(const struct service *service, const uint32_t shares_ppm[COHO
 /* Are places counted from the top down (RULE_TRACK_LOW)? As other tools may lay out their parts. */
 bool track_slice_is_low(const struct service *service);
 
+/*
+ * The other way round: the part of a rule's clients, in ppm, that is the canary's, told from how
+ * many of the followed were seen. @canary_ppm, @control_ppm: shares in force; what is neither's has
+ * its share. -ENODATA: too few were seen (TRACK_SHARE_MIN), or nobody is followed.
+ */
+#define TRACK_SHARE_MIN 100
+int track_share(double pi, uint32_t canary_ppm, uint32_t control_ppm, uint64_t canary_clients,
+		uint64_t control_clients, uint32_t *ppm);
+
 /* ---- windows: the words that user space writes in place (windows.c) ---- */
 
 /* Services that can be followed at once: @track is below it. */
