@@ -10,29 +10,22 @@
 #include "catalogue/import.h"
 
 #include "catalogue/bad_rows.h"
+#include "catalogue/csv_file.h"
 #include "catalogue/features.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define BUFFER_SIZE (256 * 1024)
-#define TELL_EVERY  4096 /* rows stored */
+#define TELL_EVERY 4096 /* rows stored */
 
 struct reading {
 	const struct import_request *request;
 	struct import *import;
 	struct errors *errors;
-	struct csv *csv;
 	struct bad_rows bad;
-	int file;
-	uint64_t done, size; /* bytes; size 0: not known */
-	bool has_header;
 };
 
 static int out_of_memory(struct errors *errors)
@@ -135,14 +128,14 @@ static int check_header(struct reading *reading, const struct csv_record *record
 	return error;
 }
 
-static int take_header(struct reading *reading, const struct csv_record *record)
+static int take_header(const struct csv_record *record, void *data)
 {
+	struct reading *reading = data;
 	struct sheet *sheet = &reading->import->sheet;
 	int error = check_header(reading, record);
 
 	if (error)
 		return error;
-	reading->has_header = true;
 	sheet->attributes = calloc(record->count, sizeof(*sheet->attributes));
 	if (!sheet->attributes)
 		return out_of_memory(reading->errors);
@@ -185,8 +178,9 @@ static bool take_client(struct reading *reading, const struct csv_field *field, 
 	return true;
 }
 
-static int take_row(struct reading *reading, const struct csv_record *record)
+static int take_row(const struct csv_record *record, void *data)
 {
+	struct reading *reading = data;
 	struct sheet *sheet = &reading->import->sheet;
 	struct member client;
 	int error;
@@ -209,50 +203,21 @@ static int take_row(struct reading *reading, const struct csv_record *record)
 	return error ? out_of_memory(reading->errors) : 0;
 }
 
-static int take_problem(struct reading *reading, const struct csv_problem *problem, bool is_end)
+static int take_problem(const struct csv_problem *problem, bool has_header, bool is_end, void *data)
 {
+	struct reading *reading = data;
 	struct position where = {reading->request->file, (unsigned int)problem->line,
 				 problem->column};
 
-	if (!is_end && reading->has_header) {
+	if (!is_end && has_header) {
 		bad_rows_add(&reading->bad, problem->line, problem->column, "row", problem->hint,
 			     "%s", problem->what);
 		return 0;
 	}
 	bad_rows_tell(&reading->bad, reading->request->file, false, reading->errors);
 	bad_rows_release(&reading->bad);
-	return errors_add(reading->errors, &where, reading->has_header ? "row" : "header",
-			  problem->hint, "%s", problem->what);
-}
-
-/* 0: more is needed, 1: the file is at its end. */
-static int take_records(struct reading *reading)
-{
-	struct csv_problem problem;
-	struct csv_record record;
-	enum csv_result result;
-	int error = 0;
-
-	while (!error && (result = csv_next(reading->csv, &record, &problem)) != CSV_MORE) {
-		if (result == CSV_END)
-			return 1;
-		if (result != CSV_RECORD)
-			error = take_problem(reading, &problem, result == CSV_BROKEN);
-		else if (reading->has_header)
-			error = take_row(reading, &record);
-		else
-			error = take_header(reading, &record);
-	}
-	return error;
-}
-
-/* ---- the file ---- */
-
-static int cannot_read(struct reading *reading, int code)
-{
-	return errors_add_code(reading->errors, code, reading->request->file,
-			       "give the path of a CSV file that you may read",
-			       "cannot be read: %s", strerror(code));
+	return errors_add(reading->errors, &where, has_header ? "row" : "header", problem->hint,
+			  "%s", problem->what);
 }
 
 static void tell(const struct import_progress *progress, const char *doing, uint64_t done,
@@ -262,35 +227,30 @@ static void tell(const struct import_progress *progress, const char *doing, uint
 		progress->tell(progress->data, doing, done, total);
 }
 
-static int read_file(struct reading *reading, char *buffer)
+static void tell_read(uint64_t done, uint64_t size, void *data)
 {
-	ssize_t size;
-	int result = 0;
+	const struct reading *reading = data;
 
-	while (!result) {
-		size = read(reading->file, buffer, BUFFER_SIZE);
-		if (size < 0 && errno == EINTR)
-			continue;
-		if (size < 0)
-			return cannot_read(reading, errno);
-		csv_feed(reading->csv, buffer, (size_t)size);
-		result = take_records(reading);
-		reading->done += (uint64_t)size;
-		tell(&reading->request->progress, "reading", reading->done, reading->size);
-	}
-	return result < 0 ? result : 0;
+	tell(&reading->request->progress, "reading", done, size);
 }
 
-static int open_file(struct reading *reading)
+static int read_file(struct reading *reading)
 {
-	struct stat status;
+	const struct csv_file file = {
+		.path = reading->request->file,
+		.header = take_header,
+		.row = take_row,
+		.problem = take_problem,
+		.progress = tell_read,
+		.data = reading,
+	};
+	int error = csv_read_file(&file, reading->errors);
 
-	reading->file = open(reading->request->file, O_RDONLY | O_CLOEXEC);
-	if (reading->file < 0)
-		return cannot_read(reading, errno);
-	if (!fstat(reading->file, &status) && S_ISREG(status.st_mode))
-		reading->size = (uint64_t)status.st_size;
-	return 0;
+	if (error == -ENODATA)
+		return errors_add(reading->errors, NULL, file.path,
+				  "name the columns in the first line, as `client,plan`",
+				  "it is empty");
+	return error;
 }
 
 /* ---- all rows together ---- */
@@ -314,10 +274,6 @@ static int judge(struct reading *reading)
 	struct import *import = reading->import;
 	bool skip = reading->request->skip_bad && import->sheet.count;
 
-	if (!reading->has_header)
-		return errors_add(reading->errors, NULL, file,
-				  "name the columns in the first line, as `client,plan`",
-				  "it is empty");
 	import->bad = reading->bad.count;
 	if (import->bad && !skip)
 		errors_warn(reading->errors, NULL, file,
@@ -339,25 +295,17 @@ static void finish(struct reading *reading)
 
 int import_read(const struct import_request *request, struct import *out, struct errors *errors)
 {
-	struct reading reading = {.request = request, .import = out, .errors = errors, .file = -1};
-	char *buffer = malloc(BUFFER_SIZE);
+	struct reading reading = {.request = request, .import = out, .errors = errors};
 	int error;
 
 	*out = (struct import){0};
 	out->sheet.bytes_max = request->bytes_max ? request->bytes_max : SHEET_BYTES_MAX;
-	reading.csv = csv_new();
-	error = buffer && reading.csv ? open_file(&reading) : out_of_memory(errors);
-	if (!error)
-		error = read_file(&reading, buffer);
+	error = read_file(&reading);
 	if (!error) {
 		finish(&reading);
 		error = judge(&reading);
 	}
 	bad_rows_release(&reading.bad);
-	if (reading.file >= 0)
-		close(reading.file);
-	csv_free(reading.csv);
-	free(buffer);
 	return error;
 }
 

@@ -5,19 +5,15 @@
  * window. A file with a bad row is not taken at all.
  */
 #include "catalogue/bad_rows.h"
-#include "catalogue/csv.h"
+#include "catalogue/csv_file.h"
 #include "cli/cli.h"
 #include "store/rollouts.h"
 #include "util/text.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define BUFFER_SIZE (64 * 1024)
 
 enum column { CLIENT, METRIC, TIME, SERVICE, COLUMNS };
 static const char *const column_names[COLUMNS] = {"client", "metric", "time", "service"};
@@ -158,9 +154,7 @@ struct reading {
 	struct cli *cli;
 	const struct policy *policy;
 	const char *file;
-	struct csv *csv;
 	struct bad_rows bad;
-	bool has_header;
 	size_t columns;	     /* of the file */
 	int places[COLUMNS]; /* of the columns in the file; -1: it has none */
 	uint64_t now_ns;
@@ -174,9 +168,10 @@ static int out_of_memory(const struct reading *reading)
 			       "out of memory");
 }
 
-static int take_header(struct reading *reading, const struct csv_record *record)
+static int take_header(const struct csv_record *record, void *data)
 {
-	reading->has_header = true;
+	struct reading *reading = data;
+
 	reading->columns = record->count;
 	for (size_t column = 0; column < COLUMNS; column++)
 		reading->places[column] = -1;
@@ -217,8 +212,9 @@ static struct feedback *new_row(struct reading *reading)
 	return &reading->rows[reading->count];
 }
 
-static int take_row(struct reading *reading, const struct csv_record *record)
+static int take_row(const struct csv_record *record, void *data)
 {
+	struct reading *reading = data;
 	const struct csv_field *field = record->fields;
 	struct feedback *row = new_row(reading);
 	const char *texts[COLUMNS];
@@ -247,74 +243,32 @@ static int take_row(struct reading *reading, const struct csv_record *record)
 	return 0;
 }
 
-/* 0: more is needed; 1: the file is at its end. */
-static int take_records(struct reading *reading)
+static int take_problem(const struct csv_problem *problem, bool has_header, bool is_end, void *data)
 {
-	struct csv_problem problem;
-	struct csv_record record;
-	enum csv_result result;
-	int error = 0;
+	struct reading *reading = data;
 
-	while (!error && (result = csv_next(reading->csv, &record, &problem)) != CSV_MORE) {
-		if (result == CSV_END)
-			return 1;
-		if (result == CSV_RECORD) {
-			error = reading->has_header ? take_row(reading, &record)
-						    : take_header(reading, &record);
-			continue;
-		}
-		bad_rows_add(&reading->bad, problem.line, problem.column, "row", problem.hint, "%s",
-			     problem.what);
-		if (result == CSV_BROKEN || !reading->has_header)
-			error = -EINVAL;
-	}
-	return error;
-}
-
-static int cannot_read(const struct reading *reading, int code)
-{
-	return errors_add_code(reading->cli->errors, code, reading->file,
-			       "give the path of a CSV file that you may read",
-			       "cannot be read: %s", strerror(code));
-}
-
-static int read_all(struct reading *reading, int file)
-{
-	char *buffer = malloc(BUFFER_SIZE);
-	int result = buffer ? 0 : out_of_memory(reading);
-
-	while (!result) {
-		ssize_t size = read(file, buffer, BUFFER_SIZE);
-
-		if (size < 0 && errno == EINTR)
-			continue;
-		if (size < 0) {
-			result = cannot_read(reading, errno);
-			break;
-		}
-		csv_feed(reading->csv, buffer, (size_t)size);
-		result = take_records(reading);
-	}
-	free(buffer);
-	return result < 0 ? result : 0;
+	bad_rows_add(&reading->bad, problem->line, problem->column, "row", problem->hint, "%s",
+		     problem->what);
+	return is_end || !has_header ? -EINVAL : 0;
 }
 
 static int read_file(struct reading *reading)
 {
-	int file = open(reading->file, O_RDONLY | O_CLOEXEC), error;
+	const struct csv_file file = {
+		.path = reading->file,
+		.header = take_header,
+		.row = take_row,
+		.problem = take_problem,
+		.data = reading,
+	};
+	int error = csv_read_file(&file, reading->cli->errors);
 
-	if (file < 0)
-		return cannot_read(reading, errno);
-	reading->csv = csv_new();
-	error = reading->csv ? read_all(reading, file) : out_of_memory(reading);
-	close(file);
-	csv_free(reading->csv);
 	bad_rows_tell(&reading->bad, reading->file, false, reading->cli->errors);
 	if (!error && reading->bad.count)
-		error = -EINVAL;
-	if (!error && !reading->has_header)
-		error = errors_add(reading->cli->errors, NULL, reading->file,
-				   "its first line is to be " HEADER, "it is empty");
+		return -EINVAL;
+	if (error == -ENODATA)
+		return errors_add(reading->cli->errors, NULL, reading->file,
+				  "its first line is to be " HEADER, "it is empty");
 	return error;
 }
 

@@ -4,23 +4,20 @@
  * with a bad row gives no verdict at all.
  */
 #include "catalogue/bad_rows.h"
-#include "catalogue/csv.h"
+#include "catalogue/csv_file.h"
 #include "cli/cli.h"
 #include "guard/replay.h"
 #include "util/text.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-#define BUFFER_SIZE (64 * 1024)
-#define LABEL_MAX   255 /* bytes of a metric's or rule's name */
+#define LABEL_MAX 255 /* bytes of a metric's or rule's name */
 
 enum column { TIME, WINDOW, METRIC, RULE, K, N, PI, COLUMNS };
 static const char *const column_names[COLUMNS] = {"time", "window", "metric", "rule",
@@ -30,10 +27,8 @@ static const char *const column_names[COLUMNS] = {"time", "window", "metric", "r
 struct reading {
 	struct cli *cli;
 	const char *file;
-	struct csv *csv;
 	struct replay *replay;
 	struct bad_rows bad;
-	bool has_header;
 	size_t places[COLUMNS]; /* of the columns in the file */
 };
 
@@ -62,11 +57,11 @@ static void refuse(struct reading *reading, const struct csv_field *field, const
 	bad_rows_add(&reading->bad, field->line, field->column, object, hint, what, field->text);
 }
 
-static int take_header(struct reading *reading, const struct csv_record *record)
+static int take_header(const struct csv_record *record, void *data)
 {
+	struct reading *reading = data;
 	bool is_found[COLUMNS] = {false};
 
-	reading->has_header = true;
 	for (size_t i = 0; i < record->count; i++) {
 		const struct csv_field *field = &record->fields[i];
 		size_t column = 0;
@@ -137,8 +132,9 @@ static void read_row(struct reading *reading, const struct csv_field *fields,
 		       "`%.64s` is no share");
 }
 
-static int take_row(struct reading *reading, const struct csv_record *record)
+static int take_row(const struct csv_record *record, void *data)
 {
+	struct reading *reading = data;
 	uint64_t bad = reading->bad.count;
 	struct replay_row row = {0};
 	int error;
@@ -166,76 +162,32 @@ static int take_row(struct reading *reading, const struct csv_record *record)
 	return error ? out_of_memory(reading->cli->errors) : 0;
 }
 
-static int take_problem(struct reading *reading, const struct csv_problem *problem, bool is_end)
+static int take_problem(const struct csv_problem *problem, bool has_header, bool is_end, void *data)
 {
-	bad_rows_add(&reading->bad, problem->line, problem->column,
-		     reading->has_header ? "row" : "header", problem->hint, "%s", problem->what);
-	return is_end || !reading->has_header ? -EINVAL : 0;
-}
+	struct reading *reading = data;
 
-/* 0: more is needed; 1: the file is at its end. */
-static int take_records(struct reading *reading)
-{
-	struct csv_problem problem;
-	struct csv_record record;
-	enum csv_result result;
-	int error = 0;
-
-	while (!error && (result = csv_next(reading->csv, &record, &problem)) != CSV_MORE) {
-		if (result == CSV_END)
-			return 1;
-		if (result != CSV_RECORD)
-			error = take_problem(reading, &problem, result == CSV_BROKEN);
-		else if (reading->has_header)
-			error = take_row(reading, &record);
-		else
-			error = take_header(reading, &record);
-	}
-	return error;
-}
-
-static int cannot_read(struct reading *reading, int code)
-{
-	return errors_add_code(reading->cli->errors, code, reading->file,
-			       "give the path of a CSV file that you may read",
-			       "cannot be read: %s", strerror(code));
-}
-
-static int read_all(struct reading *reading, int file)
-{
-	char *buffer = malloc(BUFFER_SIZE);
-	int result = buffer ? 0 : out_of_memory(reading->cli->errors);
-
-	while (!result) {
-		ssize_t size = read(file, buffer, BUFFER_SIZE);
-
-		if (size < 0 && errno == EINTR)
-			continue;
-		if (size < 0) {
-			result = cannot_read(reading, errno);
-			break;
-		}
-		csv_feed(reading->csv, buffer, (size_t)size);
-		result = take_records(reading);
-	}
-	free(buffer);
-	return result < 0 ? result : 0;
+	bad_rows_add(&reading->bad, problem->line, problem->column, has_header ? "row" : "header",
+		     problem->hint, "%s", problem->what);
+	return is_end || !has_header ? -EINVAL : 0;
 }
 
 static int read_file(struct reading *reading)
 {
-	int file = open(reading->file, O_RDONLY | O_CLOEXEC), error;
+	const struct csv_file file = {
+		.path = reading->file,
+		.header = take_header,
+		.row = take_row,
+		.problem = take_problem,
+		.data = reading,
+	};
+	int error = csv_read_file(&file, reading->cli->errors);
 
-	if (file < 0)
-		return cannot_read(reading, errno);
-	error = read_all(reading, file);
-	close(file);
 	bad_rows_tell(&reading->bad, reading->file, false, reading->cli->errors);
 	if (!error && reading->bad.count)
-		error = -EINVAL;
-	if (!error && !reading->has_header)
-		error = errors_add(reading->cli->errors, NULL, reading->file,
-				   "its first line is to be " HEADER, "it is empty");
+		return -EINVAL;
+	if (error == -ENODATA)
+		return errors_add(reading->cli->errors, NULL, reading->file,
+				  "its first line is to be " HEADER, "it is empty");
 	return error;
 }
 
@@ -346,9 +298,8 @@ int command_guard_replay(struct cli *cli)
 
 	if (error)
 		return error;
-	reading.csv = csv_new();
 	reading.replay = replay_new(&options);
-	if (!reading.csv || !reading.replay)
+	if (!reading.replay)
 		error = out_of_memory(cli->errors);
 	if (!error)
 		error = read_file(&reading);
@@ -356,6 +307,5 @@ int command_guard_replay(struct cli *cli)
 		print_results(cli, reading.replay);
 	bad_rows_release(&reading.bad);
 	replay_free(reading.replay);
-	csv_free(reading.csv);
 	return error;
 }
