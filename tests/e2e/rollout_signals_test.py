@@ -225,19 +225,24 @@ class Prometheus(SignalTest):
             self.start({"steps": steps("5%", pause(600)), "metrics": self.metrics(min=0.9)})
             self.check_rolled_back("errors")
 
-    def check_never_promotes(self, prometheus, *values):
-        for value in values:
+    def check_never_promotes(self, prometheus, values):
+        """@values: and what status says of each"""
+        for value, why in values:
             prometheus.values[self.BAD] = value
             self.check_holds(lambda status: status["rules"][0]["set_ppm"] <= 50000 and
                              status["state"] in ("running", "waiting"), 6)
-            self.assertEqual(self.metric("errors")["verdict"], "NODATA", value)
+            metric = self.metric("errors")
+            self.assertEqual(metric["verdict"], "NODATA", value)
+            self.assertIn(why, metric["reason"])
 
     def test_no_data_and_errors_of_the_query_never_promote_and_never_roll_back(self):
         with PrometheusStub(self.lab.lab) as prometheus:
             prometheus.values[self.BAD] = 0.0
             self.start({"metrics": self.metrics(max=0.01), "steps": self.ANALYSIS})
             self.lab.wait_for_step(2, "analysis")
-            self.check_never_promotes(prometheus, None, ValueError("parse error"), "NaN", HANG)
+            self.wait_for_verdict("errors", "PROMOTE")  # each answer counts, also where it is asked each second
+            self.check_never_promotes(prometheus, ((None, "no series"), (ValueError("unclosed bracket"), "unclosed bracket"),
+                                                   ("NaN", "gives NaN"), (HANG, "timed out")))
             self.assertEqual(self.status()["step"]["index"], 2)
 
     def test_a_server_that_is_down_is_no_data_and_the_kernels_metrics_stay_armed(self):

@@ -287,6 +287,7 @@ static int look(struct watched *watched, const struct service *service,
 		samples_give(watched, now_ns);
 		if (judge_look(&watched->followed.judge, &gathered.input, now_ns, out))
 			watched->has_news = true;
+		samples_explain(watched, out);
 		keep_judgement(watched, out, gather_actual_clients(control, service, &gathered));
 		if (now_ns - watched->counts_ns >= COUNTS_EVERY_NS)
 			error = keep_counts(watched, service, &gathered.input, now_ns);
@@ -468,7 +469,6 @@ static int follow_service(struct rollouts *rollouts, const struct service *servi
 	if (error)
 		return error;
 	watched->is_live = true;
-	samples_ask(watched, service);
 	if (!watched->returned) {
 		error = credit_feedback(watched, service, errors);
 		if (!error)
@@ -476,6 +476,8 @@ static int follow_service(struct rollouts *rollouts, const struct service *servi
 	} else {
 		error = -EAGAIN;
 	}
+	/* After the look: a new question takes the last answer's place. */
+	samples_ask(watched, service);
 	if (error && error != -EAGAIN)
 		return error;
 	if (!rollout_is_active(state.phase))

@@ -53,7 +53,7 @@ void probes_stop(struct rollouts *rollouts);
 
 /* ---- samples.c: metrics that ask Prometheus or run a command ---- */
 
-/* Begins what is due. */
+/* Begins what is due. What was answered and not given yet is lost: give it first. */
 void samples_ask(struct watched *watched, const struct service *service);
 /* Gives the judge what has come since. */
 void samples_give(struct watched *watched, uint64_t now_ns);
