@@ -463,7 +463,8 @@ static void clients_without_room_block_promotion_and_are_told_of(void **state)
 	clients(&court, 3000, 12000);
 	events(&court, METRIC_CONNECT_FAILURE, 30, 120);
 	court.input.overflow = 12;
-	says(&court, VERDICT_CONTINUE, "1 of 1"); /* and passes nothing */
+	says(&court, VERDICT_CONTINUE, "promotion is held: 12 clients found no room");
+	assert_int_equal(court.said.metrics[0].verdict, VERDICT_CONTINUE); /* it passes nothing */
 	court.input.overflow = 0;
 	says(&court, VERDICT_PROMOTE, "");
 	court.input.overflow = 12;

@@ -210,16 +210,19 @@ static void conclude_by(struct look *look, enum verdict verdict,
 	conclude(look, verdict, "%s %s", metric->name, metric->reason);
 }
 
+/* Nothing passes in such a window, so it is said whatever has passed before. */
+static void conclude_overflow(struct look *look)
+{
+	conclude(look, VERDICT_CONTINUE,
+		 "promotion is held: %" PRIu64
+		 " clients found no room in the table, so first is not first"
+		 " (limits.tracked_clients)",
+		 look->input->overflow);
+}
+
 static void conclude_promotion(struct look *look, const struct tally *tally)
 {
-	const struct judge_input *input = look->input;
-
-	if (input->overflow)
-		conclude(look, VERDICT_CONTINUE,
-			 "promotion is held: %" PRIu64
-			 " clients found no room in the table, so first is not first",
-			 input->overflow);
-	else if (input->has_drifted)
+	if (look->input->has_drifted)
 		conclude(
 			look, VERDICT_CONTINUE,
 			"promotion is held: clients have drifted from those of a model's training");
@@ -241,10 +244,12 @@ static void conclude_all(struct look *look)
 			    &look->out->metrics[look->out->metrics_count - 1]);
 	else if (look->input->has_fallen_back)
 		conclude(look, VERDICT_NODATA, "the canary's clients go to control for now");
-	else if (tally.critical && tally.passed == tally.critical)
-		conclude_promotion(look, &tally);
 	else if (tally.without_data)
 		conclude_by(look, VERDICT_NODATA, tally.without_data);
+	else if (look->input->overflow && tally.critical)
+		conclude_overflow(look);
+	else if (tally.critical && tally.passed == tally.critical)
+		conclude_promotion(look, &tally);
 	else if (!tally.critical)
 		conclude(look, VERDICT_CONTINUE, "no metric is critical: none can promote");
 	else
