@@ -288,6 +288,33 @@ static void a_rule_without_control_or_limit_is_warned_of_as_unarmed(void **state
 		       11, 33, "services/api/rollout/steps[0]", "armed: none");
 }
 
+static void metrics_that_could_roll_nothing_back_are_warned_of_as_unarmed(void **state)
+{
+	(void)state;
+	assert_warning(ROLLOUT "    metrics: [ { name: client_reset }, { name: response_size } ]\n",
+		       11, 14, "services/api/rollout/metrics", "armed: none");
+	assert_no_warning(ROLLOUT "    metrics: [ { name: client_reset, critical: true } ]\n");
+	assert_no_warning(
+		ROLLOUT "    metrics: [ { name: app, source: command, command: [ /bin/app ] } ]\n");
+}
+
+/* The kernel follows TCP: of a service of UDP alone nothing provides its metrics. */
+static void of_udp_the_kernels_metrics_tell_nothing_and_apply_says_so(void **state)
+{
+	static const char metrics[] = "    metrics: [ { name: quit, max_rate: 1% },"
+				      " { name: complaints, source: feedback } ]\n";
+	char text[2048];
+
+	(void)state;
+	snprintf(text, sizeof(text), "%s%s%s",
+		 SERVICE_AT("192.0.2.10:443/udp") COHORTS "  rollout:\n", ONE_STEP, metrics);
+	assert_warning(text, 11, 14, "services/api/rollout/metrics", "every VIP is UDP");
+	snprintf(text, sizeof(text), "%s%s%s",
+		 SERVICE_AT("192.0.2.10:443/udp, 192.0.2.10:443/tcp") COHORTS "  rollout:\n",
+		 ONE_STEP, metrics);
+	assert_no_warning(text);
+}
+
 static void what_is_likely_a_mistake_is_warned_of(void **state)
 {
 	(void)state;
@@ -336,6 +363,8 @@ int main(void)
 		REFUSED(a_check_must_be_able_to_ask),
 		cmocka_unit_test(a_service_with_some_port_can_be_asked_there),
 		cmocka_unit_test(a_rule_without_control_or_limit_is_warned_of_as_unarmed),
+		cmocka_unit_test(metrics_that_could_roll_nothing_back_are_warned_of_as_unarmed),
+		cmocka_unit_test(of_udp_the_kernels_metrics_tell_nothing_and_apply_says_so),
 		cmocka_unit_test(what_is_likely_a_mistake_is_warned_of),
 	};
 

@@ -362,6 +362,22 @@ static void armed_is_what_guards_the_rule_that_is_guarded_least(void **state)
 	assert_int_equal(court.said.armed, ARMED_RELATIVE);
 }
 
+static void a_metric_that_the_kernel_cannot_see_arms_nothing_and_promotes_nothing(void **state)
+{
+	struct court court;
+
+	(void)state;
+	begin(&court, "connect_failure", NULL);
+	court.metrics[0].is_blind = true;
+	court.metrics[0].has_max_rate = true;
+	look(&court);
+	assert_int_equal(court.said.armed, ARMED_NONE);
+	court.rules[0].pi = 1;
+	look(&court);
+	assert_int_equal(court.said.armed, ARMED_NONE);
+	assert_int_equal(court.said.verdict, VERDICT_NODATA);
+}
+
 /* ---- promotion ---- */
 
 static void promotion_needs_every_critical_metric_in_one_window_of_the_step(void **state)
@@ -1007,6 +1023,8 @@ int main(void)
 		cmocka_unit_test(
 			what_is_beyond_its_limit_is_not_promoted_for_being_as_good_as_control),
 		cmocka_unit_test(armed_is_what_guards_the_rule_that_is_guarded_least),
+		cmocka_unit_test(
+			a_metric_that_the_kernel_cannot_see_arms_nothing_and_promotes_nothing),
 		cmocka_unit_test(promotion_needs_every_critical_metric_in_one_window_of_the_step),
 		cmocka_unit_test(windows_that_pass_nothing_together_pass_nothing),
 		cmocka_unit_test(no_data_never_passes),

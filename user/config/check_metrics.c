@@ -8,6 +8,7 @@
 #include "util/text.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,12 +255,69 @@ static void default_metrics(struct check *check, struct rollout *rollout, const 
 	}
 }
 
-void check_metrics(struct check *check, struct rollout *rollout, const struct path *path)
+/* ---- what they are together ---- */
+
+static bool is_udp_alone(const struct check *check, const struct service *service)
+{
+	for (size_t i = 0; i < service->vips_count; i++)
+		if (service->vips[i].protocol != IPPROTO_UDP)
+			return false;
+	return check_place(check, service, "vips") && service->vips_count;
+}
+
+/* The kernel follows flows of TCP. */
+static void check_blind(struct check *check, struct service *service, const struct place *place,
+			const char *object)
+{
+	struct rollout *rollout = &service->rollout;
+	bool is_blind = is_udp_alone(check, service), any = false;
+
+	for (size_t i = 0; i < rollout->metrics_count && is_blind; i++) {
+		if (rollout->metrics[i].kernel == METRIC_NOT_KERNEL)
+			continue;
+		rollout->metrics[i].is_blind = any = true;
+	}
+	if (any)
+		errors_warn(check->errors, &place->where, object,
+			    "give metrics with another `source`",
+			    "those of the kernel tell of TCP, and every VIP is UDP: they have no "
+			    "data, and where one is critical nothing promotes");
+}
+
+/* That a rule has no control left is check_rollout.c's to tell. */
+static void check_armed(struct check *check, const struct rollout *rollout,
+			const struct place *place, const char *object)
+{
+	for (size_t i = 0; i < rollout->metrics_count; i++)
+		if (metric_acts(&rollout->metrics[i]) || metric_samples(&rollout->metrics[i]))
+			return;
+	errors_warn(check->errors, &place->where, object,
+		    "give one that is not informational, or make one `critical`",
+		    "none of them could roll back: armed: none");
+}
+
+static void check_together(struct check *check, struct service *service, const struct path *metrics)
+{
+	const struct place *place = check_place(check, &service->rollout, "metrics");
+	char object[PATH_SIZE];
+
+	if (!check_is_good(check, &service->rollout, "metrics"))
+		return;
+	if (!place)
+		place = check_place(check, service, "rollout");
+	path_format(metrics, object);
+	check_blind(check, service, place, object);
+	check_armed(check, &service->rollout, place, object);
+}
+
+void check_metrics(struct check *check, struct service *service, const struct path *path)
 {
 	struct path metrics = {.parent = path, .text = "metrics"};
+	struct rollout *rollout = &service->rollout;
 
 	if (!places_find(check->places, rollout, "metrics")) {
 		default_metrics(check, rollout, &metrics);
+		check_together(check, service, &metrics);
 		return;
 	}
 	for (size_t i = 0; i < rollout->metrics_count; i++) {
@@ -279,4 +337,5 @@ void check_metrics(struct check *check, struct rollout *rollout, const struct pa
 			check_query(check, metric, &step);
 	}
 	rollout->has_metrics = !are_default(rollout);
+	check_together(check, service, &metrics);
 }

@@ -404,7 +404,7 @@ void check_rollout(struct check *check, struct service *service, const struct pa
 
 	if (!service->rollout.is_given)
 		return;
-	check_metrics(check, &service->rollout, &step);
+	check_metrics(check, service, &step);
 	cohort = settle_cohort(check, service, &step);
 	if (cohort)
 		check_backends(check, service, cohort, &step);

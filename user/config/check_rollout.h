@@ -6,6 +6,6 @@
 #include "config/check.h"
 
 /* @path leads to the rollout. Where the file names no metrics, the default ones are made. */
-void check_metrics(struct check *check, struct rollout *rollout, const struct path *path);
+void check_metrics(struct check *check, struct service *service, const struct path *path);
 
 #endif

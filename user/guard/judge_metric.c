@@ -21,35 +21,29 @@
 
 /* ---- what the file says ---- */
 
-static bool is_informational(const struct rollout_metric *metric)
-{
-	return metric->source == SOURCE_KERNEL &&
-	       (metric->kernel == METRIC_CLIENT_RESET || metric->kernel == METRIC_RESPONSE_SIZE);
-}
-
-/* An informational metric acts if the file asks for it by what only acting metrics have. */
 enum role role_of(const struct rollout_metric *metric)
 {
-	if (metric->source == SOURCE_COMMAND ||
-	    (metric->source == SOURCE_PROMETHEUS && !metric->query_control))
+	if (metric_samples(metric))
 		return ROLE_SAMPLES;
-	if (!is_informational(metric) || metric->critical || metric->has_max_rate ||
-	    metric->weight != 1)
+	if (metric_acts(metric))
 		return ROLE_ACTS;
-	return metric->kernel == METRIC_RESPONSE_SIZE ? ROLE_PAUSES : ROLE_TELLS;
+	return metric_is_informational(metric) && metric->kernel == METRIC_RESPONSE_SIZE
+		       ? ROLE_PAUSES
+		       : ROLE_TELLS;
 }
 
 /* A limit needs events of clients: a time has none, and of Prometheus nobody knows whose. */
 bool has_limit(const struct rollout_metric *metric)
 {
-	return metric->has_max_rate && (metric->source == SOURCE_FEEDBACK ||
-					(metric->source == SOURCE_KERNEL &&
-					 sample_of_metric(metric->kernel) == TRACK_SAMPLES));
+	return metric->has_max_rate && !metric->is_blind &&
+	       (metric->source == SOURCE_FEEDBACK ||
+		(metric->source == SOURCE_KERNEL &&
+		 sample_of_metric(metric->kernel) == TRACK_SAMPLES));
 }
 
 static bool is_failure_of_kernel(const struct rollout_metric *metric)
 {
-	return metric->source == SOURCE_KERNEL && !is_informational(metric) &&
+	return metric->source == SOURCE_KERNEL && !metric_is_informational(metric) &&
 	       sample_of_metric(metric->kernel) == TRACK_SAMPLES;
 }
 

@@ -288,3 +288,23 @@ size_t rollout_cohort(const struct service *service)
 
 	return cohort > 0 ? cohort : 1;
 }
+
+bool metric_samples(const struct rollout_metric *metric)
+{
+	return metric->source == SOURCE_COMMAND ||
+	       (metric->source == SOURCE_PROMETHEUS && !metric->query_control);
+}
+
+bool metric_is_informational(const struct rollout_metric *metric)
+{
+	return metric->source == SOURCE_KERNEL &&
+	       (metric->kernel == METRIC_CLIENT_RESET || metric->kernel == METRIC_RESPONSE_SIZE);
+}
+
+bool metric_acts(const struct rollout_metric *metric)
+{
+	if (metric_samples(metric) || metric->is_blind)
+		return false;
+	return !metric_is_informational(metric) || metric->critical || metric->has_max_rate ||
+	       metric->weight != 1;
+}

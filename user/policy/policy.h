@@ -141,6 +141,7 @@ struct rollout_metric {
 	struct position where;
 	enum metric_source source;
 	enum kernel_metric kernel; /* SOURCE_KERNEL */
+	bool is_blind; /* of the kernel, which sees nothing: all VIPs of the service are UDP */
 	double weight; /* (0, 1]; of those with an e-value, scaled to sum 1 by the judge */
 	bool has_critical, critical;
 	bool has_max_rate;
@@ -316,6 +317,15 @@ int service_cohort(const struct service *service, const char *name); /* its inde
 int service_rule(const struct service *service, const char *name);
 /* The index of the canary that the service's rollout is about. */
 size_t rollout_cohort(const struct service *service);
+/* It asks for a sample now and then: a command, a threshold on a query. It has no e-value. */
+bool metric_samples(const struct rollout_metric *metric);
+/*
+ * It can roll back by its e-value. An informational one does if the file asks for it by what only
+ * acting metrics have.
+ */
+bool metric_acts(const struct rollout_metric *metric);
+/* client_reset, response_size. */
+bool metric_is_informational(const struct rollout_metric *metric);
 struct rule *service_default_rule(const struct service *service);
 /* The salt text in use; the result lives in @buffer where the file gives none. */
 const char *service_salt(const struct service *service, char *buffer, size_t size);
