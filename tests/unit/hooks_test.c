@@ -276,6 +276,32 @@ static void a_hook_that_the_file_no_longer_has_is_dropped(void **state)
 	rounds_until_queued(box, 0);
 }
 
+static void who_is_called_is_whom_the_file_named_when_the_rollout_began(void **state)
+{
+	struct rollouts_box *box = *state;
+
+	feed(box, (struct rollout_event){.kind = EVENT_START});
+	feed(box, (struct rollout_event){.kind = EVENT_ABORT});
+	rollouts_box_apply(box, "    hooks:\n"
+				"    - { on: rollback, url: \"%s/status/201\" }\n"
+				"    - { on: rollback, url: \"%s/status/202\" }\n"
+				"    steps: [ { weight: 1% } ]\n");
+	for (int i = 0; i < 1000 && !asked(box, "/status/500"); i++)
+		assert_int_equal(round_of(box), 0);
+	rounds_until_queued(box, 1); /* that of the hook that never answers */
+	assert_int_equal(asked(box, "/status/500"), 1);
+	assert_int_equal(asked(box, "/never"), 1);
+	assert_int_equal(asked(box, "/status/201"), 0);
+	assert_int_equal(asked(box, "/status/202"), 0);
+	/* Of the next rollout it is whom the file names now. */
+	feed(box, (struct rollout_event){.kind = EVENT_START});
+	feed(box, (struct rollout_event){.kind = EVENT_ABORT});
+	rounds_until_queued(box, 1);
+	assert_int_equal(asked(box, "/status/201"), 1);
+	assert_int_equal(asked(box, "/status/202"), 1);
+	assert_int_equal(asked(box, "/status/500"), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
 
 int main(void)
@@ -290,6 +316,7 @@ int main(void)
 		TEST(the_calls_of_one_hook_are_made_in_their_order),
 		TEST(a_call_that_nobody_waits_for_any_more_is_given_up),
 		TEST(a_hook_that_the_file_no_longer_has_is_dropped),
+		TEST(who_is_called_is_whom_the_file_named_when_the_rollout_began),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

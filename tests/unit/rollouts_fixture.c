@@ -23,7 +23,7 @@
 	"  rules: [ { default: true, allocate: { canary: 0% } } ]\n"                               \
 	"  rollout:\n"
 
-static void store_config(struct rollouts_box *box, const char *rollout)
+void rollouts_box_apply(struct rollouts_box *box, const char *rollout)
 {
 	char text[4096] = SERVICE, url[64], *at = text + strlen(text);
 	struct control *control;
@@ -61,7 +61,7 @@ struct rollouts_box *rollouts_box_make(const char *rollout)
 	state_box_make(&box->state);
 	box->place = (struct place){.state = box->state.directory, .pins = "/sys/fs/bpf/none"};
 	box->actor = (struct actor){.by = "daemon", .command = "daemon", .reason = ""};
-	store_config(box, rollout);
+	rollouts_box_apply(box, rollout);
 	box->rollouts = (struct rollouts){
 		.event = box->probe->event,
 		.place = &box->place,

@@ -21,6 +21,8 @@ struct rollouts_box {
  * http://HOST:PORT of the server; there may be up to four.
  */
 struct rollouts_box *rollouts_box_make(const char *rollout);
+/* Another revision. */
+void rollouts_box_apply(struct rollouts_box *box, const char *rollout);
 void rollouts_box_remove(struct rollouts_box *box);
 /* As the daemon sees it by now; its policy lasts until another revision is there. */
 struct service *rollouts_box_service(struct rollouts_box *box);

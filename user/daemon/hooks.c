@@ -10,6 +10,7 @@
  */
 #include "daemon/rollouts_internal.h"
 
+#include "config/config.h"
 #include "probe/hook.h"
 #include "rollout/drive.h"
 #include "util/log.h"
@@ -134,10 +135,33 @@ static void on_called(void *data, bool ok, const char *error)
 		 error);
 }
 
-static const struct rollout_hook *hook_of(const struct rollouts *rollouts,
+/* The file as it was when the rollout began, if it is another one by now. NULL: it is as it was. */
+static struct policy *policy_then(const struct rollouts *rollouts, const struct hook_call *queued,
+				  struct errors *errors)
+{
+	const struct control *control = rollouts->control;
+	struct stored_rollout rollout;
+	struct revision revision;
+	struct policy *policy;
+	uint64_t number;
+
+	if (store_rollout(control->store, queued->service, queued->id, &rollout, errors))
+		return NULL;
+	number = rollout.revision;
+	stored_rollout_release(&rollout);
+	if (number == control->revision.number ||
+	    store_revision(control->store, number, &revision, errors))
+		return NULL;
+	policy = config_parse(revision.config, strlen(revision.config), "then", NULL);
+	revision_release(&revision);
+	return policy;
+}
+
+/* NULL: nobody is there to be called any more. */
+static const struct rollout_hook *hook_of(const struct policy *policy,
 					  const struct hook_call *queued)
 {
-	const struct service *service = policy_service(rollouts->control->policy, queued->service);
+	const struct service *service = policy_service(policy, queued->service);
 
 	return service && queued->hook < service->rollout.hooks_count
 		       ? &service->rollout.hooks[queued->hook]
@@ -222,14 +246,30 @@ static int begin(struct hooks *hooks, const struct hook_call *queued,
 	return error;
 }
 
-static int begin_due(struct rollouts *rollouts, const struct hook_call *queue, size_t count)
+/*
+ * The queue names a hook by its place among those of its rollout: once that has ended, the file's
+ * may be others.
+ */
+static int begin_as_then(struct rollouts *rollouts, const struct hook_call *queued,
+			 struct errors *errors)
+{
+	struct policy *then = policy_then(rollouts, queued, errors);
+	int error = begin(rollouts->hooks, queued,
+			  hook_of(then ? then : rollouts->control->policy, queued));
+
+	policy_free(then);
+	return error;
+}
+
+static int begin_due(struct rollouts *rollouts, const struct hook_call *queue, size_t count,
+		     struct errors *errors)
 {
 	struct hooks *hooks = rollouts->hooks;
 	int error = 0;
 
 	for (size_t i = 0; i < count && hooks->count < CALLS_MAX && !error; i++)
 		if (!is_known(hooks, queue[i].number) && !has_to_wait(hooks, &queue[i]))
-			error = begin(hooks, &queue[i], hook_of(rollouts, &queue[i]));
+			error = begin_as_then(rollouts, &queue[i], errors);
 	return error;
 }
 
@@ -274,7 +314,7 @@ int hooks_call(struct rollouts *rollouts, struct errors *errors)
 	if (error)
 		return error;
 	forget_dropped(rollouts->hooks, queue, count);
-	error = begin_due(rollouts, queue, count);
+	error = begin_due(rollouts, queue, count, errors);
 	hook_calls_release(queue, count);
 	return error ? error : report_answered(rollouts, errors);
 }
