@@ -279,7 +279,8 @@ static int note_to_text(struct drive *drive, const struct rollout_note *note, ch
 	if (error)
 		return error;
 	json = rollout_note_to_json(note, drive->service->name, drive->state.id, affected);
-	*out = json_dumps(json, JSON_COMPACT);
+	/* As it is shown: a hook is sent the digits that `history` has. */
+	*out = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	json_decref(json);
 	return *out ? 0 : -ENOMEM;
 }
