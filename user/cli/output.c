@@ -14,12 +14,9 @@
 
 /* ---- JSON ---- */
 
-/* What a double can tell apart, without the digits that only its binary form has (0.1000...01). */
-#define PRECISION JSON_REAL_PRECISION(15)
-
 static void print_line(struct cli *cli, json_t *object)
 {
-	if (!object || json_dumpf(object, stdout, JSON_COMPACT | PRECISION))
+	if (!object || json_dumpf(object, stdout, JSON_COMPACT))
 		errors_add_code(cli->errors, ENOMEM, "stdout", "free some memory",
 				"the result cannot be printed");
 	else

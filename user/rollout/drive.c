@@ -279,8 +279,7 @@ static int note_to_text(struct drive *drive, const struct rollout_note *note, ch
 	if (error)
 		return error;
 	json = rollout_note_to_json(note, drive->service->name, drive->state.id, affected);
-	/* As it is shown: a hook is sent the digits that `history` has. */
-	*out = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15));
+	*out = json_dumps(json, JSON_COMPACT);
 	json_decref(json);
 	return *out ? 0 : -ENOMEM;
 }
