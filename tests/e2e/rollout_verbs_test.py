@@ -182,6 +182,21 @@ class Verbs(RolloutTest):
         wait_for(lambda: "has no backends" in self.box("rollout", "start", "api").err, 20)
 
 
+    def test_a_canary_whose_servers_are_not_there_yet_is_waited_for(self):
+        self.applied(rolling())
+        canary = "10.0.10.3"
+        self.succeeds(self.box("backend", "set", "api", canary, "down"))
+        self.box.start("daemon")
+        wait_for(lambda: self.box("rollout", "start", "api").status == 0, 20)
+        wait_for(lambda: self.status()["reason"] == "no backend of the canary is alive", 20)
+        time.sleep(4)  # in which the guard looks, too
+        self.assertEqual(("running", 0), (self.status()["state"], self.status()["rules"][0]["set_ppm"]))
+        self.succeeds(self.box("backend", "set", "api", canary, "up"))
+        wait_for(lambda: self.status()["rules"][0]["set_ppm"] == 50000, 20)
+        self.succeeds(self.box("backend", "set", "api", canary, "down"))
+        wait_for(lambda: self.status()["state"] == "rolled_back", 20)
+
+
 class Shown(RolloutTest):
     MEMBERS = ("cmd service id release state step cohort rules armed lease verdict reason metrics "
                "segment_refresh_waiting policy_digest last_event").split()

@@ -120,6 +120,14 @@ bool gather_is_current(const struct control *control, const struct service *serv
 	       track_window(control->datapath, view->track) == state->window + 1;
 }
 
+static bool has_canary(const struct gathered *gathered)
+{
+	for (size_t i = 0; i < gathered->input.rules_count; i++)
+		if (gathered->rules[i].pi > 0)
+			return true;
+	return false;
+}
+
 int gather(struct control *control, const struct service *service, const struct followed *followed,
 	   const struct rollout_state *state, struct gathered *out)
 {
@@ -130,7 +138,9 @@ int gather(struct control *control, const struct service *service, const struct 
 	/* A window that began meanwhile: these are counts of neither. */
 	if (!gather_is_current(control, service, state))
 		return -EAGAIN;
-	out->input.backends_lost = gather_is_lost(control, service, rollout_cohort(service));
+	/* Of a canary that nobody was sent to nothing is lost: the machine waits for its servers. */
+	out->input.backends_lost =
+		has_canary(out) && gather_is_lost(control, service, rollout_cohort(service));
 	out->input.has_fallen_back = out->input.backends_lost;
 	return follow_windows(followed, &out->input, &out->memory);
 }
