@@ -269,6 +269,8 @@ static void approve_passes_its_gate_and_nothing_else(void **state)
 	tick_for(table, HOUR, VERDICT_PROMOTE);
 	assert_is(table, ROLLOUT_WAITING, WAIT_APPROVE);
 	assert_int_equal(feed_verb_of(table, EVENT_APPROVE), 0);
+	assert_is(table, ROLLOUT_RUNNING, WAIT_NOTHING); /* it waits for nobody any more */
+	assert_string_equal(table->state.why, "the daemon goes on");
 	assert_int_equal(feed_verb_of(table, EVENT_APPROVE), -EINVAL);
 	tick(table, VERDICT_CONTINUE);
 	assert_is(table, ROLLOUT_RUNNING, WAIT_PAUSE);

@@ -320,6 +320,13 @@ static int refuse_verdict(const struct feed *feed, const char *hint)
 	return refuse(feed, hint, what);
 }
 
+/* What its step has waited for is here: the daemon's next tick takes it on. */
+static void let_go(struct feed *feed)
+{
+	feed->state->is_over = true;
+	wait_for(feed, WAIT_NOTHING, "the daemon goes on");
+}
+
 static int resume(struct feed *feed)
 {
 	struct rollout_state *state = feed->state;
@@ -341,7 +348,7 @@ static int resume(struct feed *feed)
 			      "it is not paused");
 	if (state->is_over)
 		return refuse(feed, "see `rollout status`", "it goes on already");
-	state->is_over = true;
+	let_go(feed);
 	add_note(feed, "resumed", feed->event->reason);
 	return 0;
 }
@@ -355,7 +362,7 @@ static int approve(struct feed *feed)
 {
 	if (!is_at_approve(feed->state))
 		return refuse(feed, "see `rollout status`", "it does not stand at an approve step");
-	feed->state->is_over = true;
+	let_go(feed);
 	add_note(feed, "approved", feed->event->reason);
 	return 0;
 }
@@ -410,7 +417,7 @@ static int promote(struct feed *feed)
 	} else if (state->waiting_for == WAIT_HOOK) {
 		error = refuse(feed, "see `rollout status` for which", "a hook holds the step");
 	} else if (state->stage == STAGE_ON) {
-		state->is_over = true;
+		let_go(feed);
 	}
 	if (error)
 		return error;
