@@ -284,6 +284,19 @@ class Shown(RolloutTest):
         self.assertEqual((1, "idle", self.MEMBERS), (answer.status, answer.json["state"], list(answer.json)))
         self.assertEqual(1, self.box("rollout", "status", "api").status)
 
+    def test_what_the_file_has_forgotten_is_still_shown(self):
+        self.begin()
+        self.at(1)
+        self.run_verb("abort")
+        without = rolling()
+        del without["rollout"]
+        self.applied(without)
+        for words in (("api",), ()):
+            answer = self.box("-j", "rollout", "status", *words)
+            self.assertEqual((3, "aborted"), (answer.status, answer.json["state"]))
+        self.run_verb("reset")
+        self.fails(self.box("rollout", "status"), 1, "no service has a rollout")
+
     def test_watch_prints_each_change_and_ends_with_the_rollout(self):
         self.begin()
         self.at(1)

@@ -4,6 +4,7 @@
  * drawn again in its place, else there is a line for each change; with -j an object a line.
  */
 #include "cli/rollout_view.h"
+#include "rollout/drive.h"
 #include "util/text.h"
 
 #include <errno.h>
@@ -216,6 +217,15 @@ static int print_service(struct cli *cli, struct control *control, const struct 
 	return 0;
 }
 
+/* It has a plan, or a rollout that the file has forgotten. */
+static bool is_shown(struct control *control, const struct service *service)
+{
+	struct rollout_state state = {0};
+
+	return service->rollout.is_given ||
+	       (!rollout_load_state(control->store, service->name, &state, NULL) && state.id);
+}
+
 /* Those that have a plan or a rollout. The worst of their exit statuses; 1 where none has one. */
 static int print_all(struct cli *cli, struct control *control)
 {
@@ -226,7 +236,7 @@ static int print_all(struct cli *cli, struct control *control)
 	for (size_t i = 0; i < control->policy->services_count && !error; i++) {
 		const struct service *service = &control->policy->services[i];
 
-		if (!service->rollout.is_given)
+		if (!is_shown(control, service))
 			continue;
 		if (any && !cli->json && !cli->quiet)
 			putchar('\n');
