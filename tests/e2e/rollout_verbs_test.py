@@ -11,14 +11,16 @@ import datetime
 import itertools
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cli_box import CLIENT, BoxTest, config, service, wait_for  # noqa: E402
+from cli_box import CLIENT, PROGRAM, BoxTest, config, service, wait_for  # noqa: E402
 
 STEPS = [{"weight": "5%"}, {"pause": {}}, {"approve": {"message": "capacity checked?"}}, {"weight": "50%"},
          {"pause": {"duration": "1h"}}]
@@ -152,6 +154,78 @@ class Verbs(RolloutTest):
                                       self.box("-j", "rollout", "history", "api").json["rollouts"]])
         self.run_verb("start")
         self.assertEqual(2, self.status()["id"])
+
+    def said(self):
+        """(rollout, event) of the lines in the daemon's log, as they come."""
+        found = []
+        for line in self.read_log():
+            match = re.search(r"services/api/rollout: (\w+) of rollout (\d+)", line)
+            if match:
+                found.append((int(match[2]), match[1]))
+        return found
+
+    def read_log(self):
+        with open(os.path.join(self.box.directory, "log"), encoding="utf-8") as stream:
+            return stream.read().splitlines()
+
+    def start_logging(self):
+        with open(os.path.join(self.box.directory, "log"), "a", encoding="utf-8") as log:
+            daemon = subprocess.Popen(self.box.argv("daemon"), env=self.box.environment, stderr=log)
+        self.box.processes.append(daemon)
+        return daemon
+
+    def test_the_log_says_every_event_of_a_rollout(self):
+        self.applied(rolling())
+        daemon = self.start_logging()
+        wait_for(lambda: self.box("rollout", "start", "api").status == 0, 20)
+        wait_for(lambda: self.status()["rules"][0]["set_ppm"] == 50000, 20)
+        self.run_verb("pause", "--reason", "lunch", "--by", "ann")
+        self.run_verb("resume")
+        self.run_verb("promote")
+        self.at(2, "waiting", "pause")
+        happened = [(1, event) for event in ("started", "step", "paused", "resumed", "promoted", "step")]
+        wait_for(lambda: self.said() == happened, 5)
+        lines = [line for line in self.read_log() if " of rollout 1" in line]
+        self.assertIn("step of rollout 1 at step 1, 0% to 5%, by guard: weight 5%", lines[1])
+        self.assertIn("paused of rollout 1 at step 1, by ann: lunch", lines[2])
+        # What happened while it was away, the next one says; nothing is said twice.
+        time.sleep(1.5)
+        daemon.terminate()
+        daemon.wait()
+        self.run_verb("abort")
+        daemon = self.start_logging()
+        happened.append((1, "aborted"))
+        wait_for(lambda: self.said() == happened, 10)
+        wait_for(lambda: self.box("rollout", "retry", "api").status == 0, 20)
+        wait_for(lambda: (2, "step") in self.said(), 20)
+        self.assertEqual(happened + [(2, "started"), (2, "step")], self.said())
+
+    def test_the_journal_gets_the_fields_of_a_rollouts_events(self):
+        self.applied(rolling())
+        run = os.path.join(self.box.directory, "run")
+        os.makedirs(os.path.join(run, "systemd/journal"))
+        journal = self.enterContext(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        journal.bind(os.path.join(run, "systemd/journal/socket"))
+        log = self.enterContext(open(os.path.join(self.box.directory, "log"), "w"))
+        there = os.fstat(log.fileno())
+        # A directory of its own in the place of /run.
+        words = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" /run && shift && exec "$@"', "sh", run]
+        daemon = subprocess.Popen(self.box.inside(*words, PROGRAM, "daemon"), stderr=log, env={
+            **self.box.environment, "JOURNAL_STREAM": f"{there.st_dev}:{there.st_ino}"})
+        self.box.processes.append(daemon)
+        wait_for(lambda: self.box("rollout", "start", "api").status == 0, 20)
+        self.run_verb("abort", "--reason", "enough")
+        journal.settimeout(10)
+        entry = {}
+        while entry.get("EVENT") != "aborted":
+            entry = dict(line.split("=", 1) for line in journal.recv(65536).decode().splitlines())
+        self.assertEqual("api", entry["SERVICE"])
+        self.assertEqual(("canary", "1", "1", "4"),
+                         tuple(entry[name] for name in ("COHORT", "ROLLOUT", "REVISION", "PRIORITY")))
+        self.assertEqual(self.box.epoch(), int(entry["EPOCH"]))
+        self.assertIn("by ", entry["MESSAGE"])
+        self.assertIn(": enough", entry["MESSAGE"])
+        self.assertEqual([], self.read_log())
 
     def test_a_second_daemon_is_refused(self):
         self.begin()

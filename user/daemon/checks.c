@@ -39,12 +39,16 @@ static void conclude(struct checked *checked, const char *error)
 	checked->probe = NULL;
 	if (!check_result(&checked->check, plan->rise, plan->fall, passed))
 		return;
-	log_note("%s: %s of %s is %s%s%s%s", checked->service,
-		 address_format(&checked->address, address), checked->cohort,
-		 checked->check.up ? "up" : "down", passed ? "" : ": ", error,
-		 checked->check.flapping
-			 ? "; it flaps, and is held down until the transition has ended"
-			 : "");
+	log_event(passed ? LOG_NOTICE : LOG_WARNING,
+		  &(struct log_facts){.service = checked->service,
+				      .cohort = checked->cohort,
+				      .event = checked->check.up ? "backend_up" : "backend_down"},
+		  "%s: %s of %s is %s%s%s%s", checked->service,
+		  address_format(&checked->address, address), checked->cohort,
+		  checked->check.up ? "up" : "down", passed ? "" : ": ", error,
+		  checked->check.flapping
+			  ? "; it flaps, and is held down until the transition has ended"
+			  : "");
 	checker_write_soon(checked->checker);
 }
 

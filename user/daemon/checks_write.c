@@ -32,7 +32,10 @@ static void say_alarm(const struct service *service, size_t cohort)
 	else
 		errors_add(errors, NULL, object, "look at its servers", "%s",
 			   dead_cohort_text(cohort));
-	log_errors(errors);
+	log_errors(&(struct log_facts){.service = service->name,
+				       .cohort = service->cohorts[cohort].name,
+				       .event = "cohort_down"},
+		   errors);
 	errors_free(errors);
 }
 
@@ -45,8 +48,12 @@ static void look_at_service(const struct control *control, const struct service 
 		if (is_dead && !was_dead)
 			say_alarm(service, i);
 		if (was_dead && !is_dead)
-			log_note("services/%s/cohorts/%s: serves again", service->name,
-				 service->cohorts[i].name);
+			log_event(LOG_NOTICE,
+				  &(struct log_facts){.service = service->name,
+						      .cohort = service->cohorts[i].name,
+						      .event = "cohort_up"},
+				  "services/%s/cohorts/%s: serves again", service->name,
+				  service->cohorts[i].name);
 		*dead = (*dead & ~(1 << i)) | is_dead << i;
 	}
 }
@@ -219,9 +226,13 @@ static void look_at_era(struct checked *checked, uint64_t era)
 	char address[ADDRESS_TEXT_SIZE];
 
 	if (check_era(&checked->check, era))
-		log_note("%s: %s of %s is no longer held down: its checks say %s", checked->service,
-			 address_format(&checked->address, address), checked->cohort,
-			 checked->check.up ? "up" : "down");
+		log_event(LOG_NOTICE,
+			  &(struct log_facts){.service = checked->service,
+					      .cohort = checked->cohort,
+					      .event = "backend_released"},
+			  "%s: %s of %s is no longer held down: its checks say %s",
+			  checked->service, address_format(&checked->address, address),
+			  checked->cohort, checked->check.up ? "up" : "down");
 }
 
 /* Where the kernel's side cannot be read, or was lost, eras are as they were. */

@@ -82,7 +82,7 @@ static void end_task(struct daemon *daemon, enum task task, struct errors *error
 	if (!daemon->first_error)
 		daemon->first_error = error;
 	if (!text || !daemon->said[task] || strcmp(text, daemon->said[task]))
-		log_errors(errors);
+		log_errors(NULL, errors);
 	free(daemon->said[task]);
 	daemon->said[task] = text;
 	json_decref(list);
@@ -293,8 +293,9 @@ static int step_rotation(struct daemon *daemon, struct errors *errors)
 
 	if (more)
 		return more;
-	log_note("a window of observation is complete: %llu clients",
-		 (unsigned long long)rotation_clients(daemon->rotation));
+	log_event(LOG_INFO, &(struct log_facts){.event = "window_complete"},
+		  "a window of observation is complete: %llu clients",
+		  (unsigned long long)rotation_clients(daemon->rotation));
 	rotation_end(daemon->rotation, errors);
 	daemon->rotation = NULL;
 	daemon->rotation_due = UINT64_MAX;
@@ -345,7 +346,7 @@ static void stop_rotation(struct daemon *daemon)
 	struct errors *errors = errors_new();
 
 	rotation_end(daemon->rotation, errors);
-	log_errors(errors);
+	log_errors(NULL, errors);
 	errors_free(errors);
 }
 

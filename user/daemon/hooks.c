@@ -130,9 +130,13 @@ static void on_called(void *data, bool ok, const char *error)
 	if (ok)
 		return;
 	count_failure(call->hooks, call->queued.service, call->on);
-	log_note("services/%s/rollout/hooks/%u: %s of rollout %llu: %s", call->queued.service,
-		 call->queued.hook, event_names[call->on], (unsigned long long)call->queued.id,
-		 error);
+	log_event(LOG_WARNING,
+		  &(struct log_facts){.service = call->queued.service,
+				      .rollout = call->queued.id,
+				      .event = "hook_failed"},
+		  "services/%s/rollout/hooks/%u: %s of rollout %llu: %s", call->queued.service,
+		  call->queued.hook, event_names[call->on], (unsigned long long)call->queued.id,
+		  error);
 }
 
 /* The file as it was when the rollout began, if it is another one by now. NULL: it is as it was. */

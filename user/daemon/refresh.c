@@ -66,11 +66,12 @@ static void note_results(const struct freeze_report *report)
 {
 	for (size_t i = 0; i < report->count; i++)
 		if (report->list[i].has_changed)
-			log_note("segment %s: version %" PRIu64
-				 ", %zu clients (%zu came, %zu went)",
-				 report->list[i].name, report->list[i].version,
-				 report->list[i].count, report->list[i].added,
-				 report->list[i].removed);
+			log_event(LOG_INFO, &(struct log_facts){.event = "segment_refreshed"},
+				  "segment %s: version %" PRIu64
+				  ", %zu clients (%zu came, %zu went)",
+				  report->list[i].name, report->list[i].version,
+				  report->list[i].count, report->list[i].added,
+				  report->list[i].removed);
 }
 
 static bool has_changed(const struct freeze_report *report)

@@ -169,7 +169,7 @@ static void saved(struct watched *watched)
 static int save_all(struct rollouts *rollouts, struct errors *errors)
 {
 	struct store *store;
-	size_t i, count = 0;
+	size_t i, count = events_have_to_be_saved(rollouts);
 	int error;
 
 	for (i = 0; i < rollouts->count; i++)
@@ -183,11 +183,15 @@ static int save_all(struct rollouts *rollouts, struct errors *errors)
 	for (i = 0; i < rollouts->count && !error; i++)
 		if (has_to_save(rollouts->list[i]))
 			error = save(rollouts->list[i], store, errors);
+	if (!error && events_have_to_be_saved(rollouts))
+		error = events_save(rollouts, store, errors);
 	if (!error)
 		error = store_commit(store, errors);
 	store_close(store);
 	for (i = 0; i < rollouts->count && !error; i++)
 		saved(rollouts->list[i]);
+	if (!error)
+		rollouts->events.stored = rollouts->events.said;
 	return error;
 }
 
@@ -521,6 +525,8 @@ static int follow_all(struct rollouts *rollouts, struct errors *errors)
 		first = first ? first : error;
 	}
 	error = hooks_call(rollouts, errors);
+	first = first ? first : error;
+	error = events_say(rollouts, errors);
 	first = first ? first : error;
 	error = save_all(rollouts, errors);
 	if (!error)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Between the files of the daemon's rollouts: rollouts.c, samples.c, hooks.c, credit.c. */
+/* Between the files of the daemon's rollouts: rollouts.c, samples.c, hooks.c, credit.c,
+ * rollout_log.c. */
 #ifndef XDP_CANARY_DAEMON_ROLLOUTS_INTERNAL_H
 #define XDP_CANARY_DAEMON_ROLLOUTS_INTERNAL_H
 
@@ -32,6 +33,12 @@ struct watched {
 struct probe_engine;
 struct hooks;
 
+/* How far the log is with rollout_events. */
+struct event_log {
+	bool is_known;
+	uint64_t said, stored; /* numbers of the last event that was said, and that is noted */
+};
+
 struct rollouts {
 	sd_event *event;
 	const struct place *place;
@@ -44,6 +51,7 @@ struct rollouts {
 	uint64_t window_ns; /* 0: the guard's own */
 	struct probe_engine *engine;
 	struct hooks *hooks;
+	struct event_log events;
 };
 
 void watched_free(struct watched *watched);
@@ -75,6 +83,13 @@ int hooks_call(struct rollouts *rollouts, struct errors *errors);
 uint64_t hooks_failures(const struct rollouts *rollouts, const char *service, enum hook_event on);
 const char *hook_event_name(enum hook_event on);
 void hooks_free(struct hooks *hooks); /* NULL is allowed */
+
+/* ---- rollout_log.c: what happened in rollouts, in the log ---- */
+
+/* Says what is new, of whatever service. */
+int events_say(struct rollouts *rollouts, struct errors *errors);
+bool events_have_to_be_saved(const struct rollouts *rollouts);
+int events_save(const struct rollouts *rollouts, struct store *store, struct errors *errors);
 
 /* ---- credit.c: feedback ---- */
 

@@ -62,8 +62,12 @@ static void log_text(const struct watched *watched, struct asker *asker)
 {
 	if (asker->sample == JUDGE_SAMPLE_FAILED || !strcmp(asker->text, asker->logged))
 		return;
-	log_note("services/%s/rollout/metrics/%s: %s", watched->followed.service, asker->metric,
-		 *asker->text ? asker->text : "there is data again");
+	log_event(*asker->text ? LOG_WARNING : LOG_INFO,
+		  &(struct log_facts){.service = watched->followed.service,
+				      .rollout = watched->followed.id,
+				      .event = *asker->text ? "metric_failed" : "metric_recovered"},
+		  "services/%s/rollout/metrics/%s: %s", watched->followed.service, asker->metric,
+		  *asker->text ? asker->text : "there is data again");
 	memcpy(asker->logged, asker->text, sizeof(asker->logged));
 }
 
