@@ -178,6 +178,28 @@ class Metrics(BoxTest):
         wait_for(lambda: box.serves_metrics(9977), 2)
         self.assertEqual(box.stop_daemon(), 0)
 
+    def test_errors_of_the_store_are_counted_over_a_restart(self):
+        def errors():
+            return box.metrics()["store_errors_total",]
+
+        _, box = self.loaded()
+        self.assertEqual(0, errors())
+        database, away = (os.path.join(box.state, name) for name in ("state.db", "away"))
+        os.rename(database, away)
+        with open(database, "w", encoding="ascii") as stream:
+            stream.write("no database\n" * 100)
+        wait_for(lambda: "state.db" in box.daemon_log(), 5)
+        time.sleep(1)
+        os.rename(away, database)
+        # They are told once the store can be told of them, and not again from the beginning.
+        wait_for(lambda: box.serves_metrics() and errors() > 0, 10)
+        before = errors()
+        for how in (signal.SIGKILL, signal.SIGTERM):
+            box.daemon_process.send_signal(how)
+            box.daemon_process.wait()
+            box.daemon()
+            self.assertGreaterEqual(errors(), before)
+
     # ---- Prometheus ----
 
     def start_prometheus(self, lab):

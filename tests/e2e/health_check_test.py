@@ -10,6 +10,7 @@ b1, b2 and b3 are the control, b4 and b5 the canary. Needs root.
 import collections
 import json
 import os
+import signal
 import sys
 import time
 import unittest
@@ -366,10 +367,19 @@ class Asking(CheckedTest):
         def failures(role):
             return self.box.metrics()["check_failures_total", f'backend="{self.lab.address(role)}"',
                                       'service="shop"']
+        wait_for(lambda: failures("b5") >= CHECK["fall"], 5)
         before = failures("b5")
-        self.assertGreaterEqual(before, CHECK["fall"])
-        wait_for(lambda: failures("b5") > before)
+        wait_for(lambda: failures("b5") > before, 5)
         self.assertEqual(0, failures("b1"))
+        # However the daemon ends, the counter goes on where it was.
+        for how in (signal.SIGKILL, signal.SIGTERM):
+            before = failures("b5")
+            self.box.daemon_process.send_signal(how)
+            self.box.daemon_process.wait()
+            self.box.daemon()
+            self.assertGreaterEqual(failures("b5"), before)
+            self.assertGreater(before, 0)
+            wait_for(lambda: failures("b5") > before, 5)
         self.assertIn(f"{self.lab.address('b5')} of canary is down: ", self.box.daemon_log())
 
     def up(self, role):

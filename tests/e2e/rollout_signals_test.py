@@ -169,9 +169,8 @@ class Hooks(SignalTest):
         self.lab.wait_for(lambda status: status["step"]["waiting_for"] == "hook", 30, "gate")
         self.lab.canary.set("refuse")
         self.check_rolled_back("connect_failure")
-        failures = sum(value for key, value in self.lab.box.metrics().items()
-                       if key[0] == "hook_failures_total")
-        self.assertGreater(failures, 0)
+        wait_for(lambda: sum(value for key, value in self.lab.box.metrics().items()
+                             if key[0] == "hook_failures_total") > 0, 5)
 
     def test_rollback_and_success_are_posted_as_the_events_that_they_are(self):
         with Receiver(self.lab.lab) as receiver:

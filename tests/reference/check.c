@@ -3,7 +3,7 @@
  * For test_check.py: a line on stdin asks, a line on stdout answers.
  *
  *   begin UP FLAPPING | result RISE FALL PASSED | era NUMBER: of one backend; answers with
- *   whether that changed it, up, flapping and how many results failed
+ *   whether that changed it, up and flapping
  *   phase INDEX INTERVAL | next NOW INTERVAL PHASE
  */
 #include "check/check.h"
@@ -38,7 +38,7 @@ static void answer(struct check *check, const char *question)
 		c = read_number();
 		changed = check_result(check, a, b, c);
 	}
-	printf("%d %d %d %" PRIu64 "\n", changed, check->up, check->flapping, check->failures);
+	printf("%d %d %d\n", changed, check->up, check->flapping);
 }
 
 int main(void)

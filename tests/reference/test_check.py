@@ -24,10 +24,8 @@ class History:
         self.results = []  # since the last change
         self.changes = CHANGES if flapping else 0
         self.era = None  # that changes are counted in; None: those that are counted will open one
-        self.failures = 0
 
     def result(self, rise, fall, passed):
-        self.failures += not passed
         self.results.append(passed)
         wanted = fall if self.up else rise
         against = 0
@@ -86,7 +84,7 @@ class CheckTest(unittest.TestCase):
         self.addCleanup(self.ask.close)
 
     def same(self, model, changed, answer, trace):
-        self.assertEqual([changed, model.up, model.held, model.failures], answer, trace[-40:])
+        self.assertEqual([changed, model.up, model.held], answer, trace[-40:])
 
     def test_rise_fall_and_damping_are_those_of_the_model(self):
         held = released = 0

@@ -66,6 +66,7 @@ struct rollouts_box *rollouts_box_make(const char *rollout)
 		.event = box->probe->event,
 		.place = &box->place,
 		.actor = &box->actor,
+		.counters = counters_new(),
 	};
 	assert_int_equal(
 		control_open_following(&box->place, box->state.errors, &box->rollouts.control), 0);
@@ -78,6 +79,7 @@ void rollouts_box_remove(struct rollouts_box *box)
 	void *probe = box->probe;
 
 	probes_stop(&box->rollouts);
+	counters_free(box->rollouts.counters);
 	control_close(box->rollouts.control);
 	probe_box_remove(&probe);
 	errors_print(box->state.errors, stderr);

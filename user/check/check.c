@@ -27,7 +27,6 @@ bool check_era(struct check *check, uint64_t era)
 
 bool check_result(struct check *check, uint32_t rise, uint32_t fall, bool passed)
 {
-	check->failures += !passed;
 	if (passed == check->up) {
 		check->streak = 0;
 		return false;

@@ -18,12 +18,11 @@
 #define CHECK_CHANGES_MAX 6
 
 struct check {
-	bool up;	   /* what its checks say */
-	bool flapping;	   /* held down, whatever they say */
-	uint32_t streak;   /* results in a row against `up` */
-	uint32_t changes;  /* of up, in the era */
-	uint64_t era;	   /* that changes are of */
-	uint64_t failures; /* results that were none, ever */
+	bool up;	  /* what its checks say */
+	bool flapping;	  /* held down, whatever they say */
+	uint32_t streak;  /* results in a row against `up` */
+	uint32_t changes; /* of up, in the era */
+	uint64_t era;	  /* that changes are of */
 };
 
 /* Serves, for all that checks know. */

@@ -37,6 +37,8 @@ static void conclude(struct checked *checked, const char *error)
 	char address[ADDRESS_TEXT_SIZE];
 
 	checked->probe = NULL;
+	if (!passed)
+		counter_add(checked->failures);
 	if (!check_result(&checked->check, plan->rise, plan->fall, passed))
 		return;
 	log_event(passed ? LOG_NOTICE : LOG_WARNING,
@@ -114,6 +116,7 @@ static void checked_free(struct checked *checked)
 {
 	probe_cancel(checked->probe);
 	sd_event_source_disable_unref(checked->timer);
+	counter_give_back(checked->failures);
 	free(checked);
 }
 
@@ -167,6 +170,7 @@ static struct checked *add(struct checker *checker, const struct service *servic
 			   const struct backend *backend, const struct live_check *known)
 {
 	struct checked **grown = reallocarray(checker->list, checker->count + 1, sizeof(*grown));
+	char address[ADDRESS_TEXT_SIZE];
 	struct checked *checked;
 
 	if (!grown)
@@ -186,6 +190,8 @@ static struct checked *add(struct checker *checker, const struct service *servic
 		free(checked);
 		return NULL;
 	}
+	checked->failures = counters_use(checker->counters, COUNTER_CHECK_FAILURES, service->name,
+					 address_format(&backend->address, address));
 	grown[checker->count++] = checked;
 	return checked;
 }
@@ -285,6 +291,7 @@ int checker_follow(struct checker *checker, struct control *control)
 			error = follow_service(checker, control, known,
 					       &checker->policy->services[i]);
 	drop_unwanted(checker);
+	counters_forget_unused(checker->counters, COUNTER_CHECK_FAILURES);
 	if (checker->count)
 		qsort(checker->list, checker->count, sizeof(*checker->list), compare_places);
 	policy_free(before);
@@ -316,7 +323,7 @@ static size_t connections_allowed(void)
 }
 
 int checker_new(sd_event *event, const struct place *place, const struct actor *actor,
-		struct checker **out)
+		struct counters *counters, struct checker **out)
 {
 	struct checker *checker = calloc(1, sizeof(*checker));
 	int error;
@@ -326,6 +333,7 @@ int checker_new(sd_event *event, const struct place *place, const struct actor *
 	checker->event = event;
 	checker->place = place;
 	checker->actor = actor;
+	checker->counters = counters;
 	allow_files();
 	error = probe_engine_new(event, &checker->engine);
 	if (error >= 0) {

@@ -14,9 +14,10 @@
 #include <systemd/sd-event.h>
 
 struct checker;
+struct counters;
 
 int checker_new(sd_event *event, const struct place *place, const struct actor *actor,
-		struct checker **out);
+		struct counters *counters, struct checker **out);
 /* NULL is allowed. */
 void checker_free(struct checker *checker);
 /*

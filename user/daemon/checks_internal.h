@@ -5,6 +5,7 @@
 
 #include "check/check.h"
 #include "daemon/checks.h"
+#include "daemon/counters.h"
 #include "probe/probe.h"
 
 /* One backend. */
@@ -15,7 +16,8 @@ struct checked {
 	const struct health_check *plan; /* in the checker's policy */
 	uint16_t port;
 	struct check check;
-	struct check stored;	/* what the store was told */
+	struct check stored; /* what the store was told */
+	struct counter *failures;
 	uint64_t index;		/* gives its phase */
 	struct probe *probe;	/* under way */
 	sd_event_source *timer; /* the next one */
@@ -31,6 +33,7 @@ struct checker {
 	sd_event *event;
 	const struct place *place;
 	const struct actor *actor;
+	struct counters *counters;
 	struct probe_engine *engine;
 	struct policy *policy; /* that the plans are in */
 	struct checked **list; /* by service and address */

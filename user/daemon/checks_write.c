@@ -282,5 +282,5 @@ void checker_metrics(const struct checker *checker, FILE *out)
 			"\n",
 			checker->list[i]->service,
 			address_format(&checker->list[i]->address, address),
-			checker->list[i]->check.failures);
+			counter_shown(checker->list[i]->failures));
 }

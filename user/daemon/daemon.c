@@ -8,6 +8,7 @@
 #include "daemon/daemon.h"
 
 #include "daemon/checks.h"
+#include "daemon/counters.h"
 #include "daemon/http.h"
 #include "daemon/lease.h"
 #include "daemon/presence.h"
@@ -30,6 +31,8 @@
 #define ROUND_US	  1000000ULL
 #define REFRESH_ROUNDS	  15 /* next hops are asked again, whatever netlink said */
 #define NETLINK_SETTLE_US 50000ULL
+#define COUNTERS_ROUNDS	  2 /* what was counted meanwhile is stored */
+#define LAST_WAIT_MS	  1000
 #define BUSY_PATIENCE	  10 /* times that the writer lock is not had before that is said */
 
 enum task {
@@ -40,6 +43,7 @@ enum task {
 	TASK_ROTATE,
 	TASK_ROLLOUTS,
 	TASK_CHECKS,
+	TASK_COUNTERS,
 	TASKS
 };
 
@@ -60,6 +64,9 @@ struct daemon {
 	char *listen; /* what http listens at */
 	bool listen_failed;
 	struct daemon_facts facts;
+	struct counters *counters;
+	struct counter *store_errors;
+	bool counters_are_due;
 	uint64_t revision; /* last seen */
 	uint64_t rounds;
 	bool restore_is_due;  /* the kernel's side may be that of before the start */
@@ -78,7 +85,7 @@ static void end_task(struct daemon *daemon, enum task task, struct errors *error
 	char *text = json_dumps(list, JSON_COMPACT);
 
 	if (error)
-		daemon->facts.store_errors++;
+		counter_add(daemon->store_errors);
 	if (!daemon->first_error)
 		daemon->first_error = error;
 	if (!text || !daemon->said[task] || strcmp(text, daemon->said[task]))
@@ -357,9 +364,12 @@ static int render_page(void *data, char **text, size_t *length)
 	struct daemon *daemon = data;
 	struct errors *errors = errors_new();
 	struct control *control;
-	int error = control_open(&daemon->place, errors, &control);
+	int error = counters_load(daemon->counters, &daemon->place, errors);
 
+	if (!error)
+		error = control_open(&daemon->place, errors, &control);
 	if (!error) {
+		daemon->facts.store_errors = counter_shown(daemon->store_errors);
 		error = metrics_render(control, &daemon->facts, text, length);
 		control_close(control);
 	}
@@ -445,6 +455,20 @@ static void go_on_with_checks(struct daemon *daemon)
 		end_task(daemon, TASK_CHECKS, errors, error);
 }
 
+/* ---- counters ---- */
+
+static void save_counters(struct daemon *daemon)
+{
+	struct errors *errors = errors_new();
+	int error = counters_save(daemon->counters, &daemon->place, daemon->actor, errors);
+
+	daemon->counters_are_due = error;
+	if (error == -EBUSY)
+		errors_free(errors);
+	else
+		end_task(daemon, TASK_COUNTERS, errors, error);
+}
+
 /* ---- the loop ---- */
 
 static int on_refresh(sd_event_source *source, uint64_t time, void *data)
@@ -486,6 +510,8 @@ static void run_round(struct daemon *daemon)
 		go_on_with_rollouts(daemon);
 	if (daemon->rotate && !daemon->rotation && monotonic_now_ns() >= daemon->rotation_due)
 		rotate_soon(daemon, true);
+	if (daemon->counters_are_due || daemon->rounds % COUNTERS_ROUNDS == 0)
+		save_counters(daemon);
 	http_tick(daemon->http);
 	daemon->rounds++;
 	sd_notify(0, "WATCHDOG=1");
@@ -572,8 +598,36 @@ static int start_tasks(struct daemon *daemon)
 	daemon->leaser = leaser_new(daemon->event, place, daemon->actor, on_lease_ended, daemon);
 	error = daemon->refresher && daemon->leaser ? 0 : -ENOMEM;
 	if (!error)
-		error = rollouts_new(daemon->event, place, daemon->actor, &daemon->rollouts);
-	return error ? error : checker_new(daemon->event, place, daemon->actor, &daemon->checker);
+		error = rollouts_new(daemon->event, place, daemon->actor, daemon->counters,
+				     &daemon->rollouts);
+	return error ? error
+		     : checker_new(daemon->event, place, daemon->actor, daemon->counters,
+				   &daemon->checker);
+}
+
+/* Where it cannot be known what there was, it is asked for again before anything is shown. */
+static int begin_counting(struct daemon *daemon)
+{
+	struct errors *errors;
+	int error;
+
+	daemon->counters = counters_new();
+	daemon->store_errors = counters_use(daemon->counters, COUNTER_STORE_ERRORS, "", "");
+	if (!daemon->store_errors)
+		return -ENOMEM;
+	errors = errors_new();
+	error = counters_load(daemon->counters, &daemon->place, errors);
+	end_task(daemon, TASK_COUNTERS, errors, error);
+	return 0;
+}
+
+/* The last that was counted; at its end the daemon has patience for the lock. */
+static void end_counting(struct daemon *daemon)
+{
+	daemon->place.wait_ms = LAST_WAIT_MS;
+	if (daemon->counters)
+		save_counters(daemon);
+	counters_free(daemon->counters);
 }
 
 int daemon_run(const struct place *place, const struct actor *actor, bool once,
@@ -588,6 +642,8 @@ int daemon_run(const struct place *place, const struct actor *actor, bool once,
 	int presence = -1;
 	int task, error = next_hops_open(&daemon.next_hops, errors);
 
+	if (!error)
+		error = begin_counting(&daemon);
 	if (!error && sd_event_new(&daemon.event) < 0)
 		error = errors_add_code(errors, ENOMEM, "daemon", "try again",
 					"cannot make an event loop");
@@ -623,6 +679,7 @@ out:
 	refresher_free(daemon.refresher);
 	leaser_free(daemon.leaser);
 	stop_rotation(&daemon);
+	end_counting(&daemon);
 	http_stop(daemon.http);
 	free(daemon.listen);
 	for (task = 0; task < TASKS; task++)

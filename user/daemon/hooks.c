@@ -32,30 +32,25 @@ struct call {
 	bool ok;
 };
 
-struct failures {
-	char service[NAME_SIZE];
-	enum hook_event on;
-	uint64_t count;
-};
-
 struct hooks {
+	const struct rollouts *rollouts;
 	struct probe_engine *engine;
 	struct call **calls; /* in the order of their numbers */
 	size_t count;
-	struct failures *failures;
-	size_t failures_count;
 };
 
-static int hooks_new(sd_event *event, struct hooks **out)
+static int hooks_new(struct rollouts *rollouts, struct hooks **out)
 {
 	struct hooks *hooks = calloc(1, sizeof(*hooks));
-	int error = hooks ? probe_engine_new(event, &hooks->engine) : -ENOMEM;
+	int error = hooks ? probe_engine_new(rollouts->event, &hooks->engine) : -ENOMEM;
 
-	if (error)
+	if (error) {
 		free(hooks);
-	else
-		*out = hooks;
-	return error;
+		return error;
+	}
+	hooks->rollouts = rollouts;
+	*out = hooks;
+	return 0;
 }
 
 void hooks_free(struct hooks *hooks)
@@ -66,7 +61,6 @@ void hooks_free(struct hooks *hooks)
 	for (size_t i = 0; i < hooks->count; i++)
 		free(hooks->calls[i]);
 	free(hooks->calls);
-	free(hooks->failures);
 	free(hooks);
 }
 
@@ -84,37 +78,27 @@ const char *hook_event_name(enum hook_event on)
 	return event_names[on];
 }
 
-static struct failures *failures_of(const struct hooks *hooks, const char *service,
-				    enum hook_event on)
+static struct counter *failures_of(const struct rollouts *rollouts, const char *service,
+				   enum hook_event on)
 {
-	for (size_t i = 0; i < hooks->failures_count; i++)
-		if (hooks->failures[i].on == on && !strcmp(hooks->failures[i].service, service))
-			return &hooks->failures[i];
-	return NULL;
+	return counters_use(rollouts->counters, COUNTER_HOOK_FAILURES, service, event_names[on]);
 }
 
 uint64_t hooks_failures(const struct rollouts *rollouts, const char *service, enum hook_event on)
 {
-	const struct failures *failures =
-		rollouts->hooks ? failures_of(rollouts->hooks, service, on) : NULL;
+	struct counter *failures = failures_of(rollouts, service, on);
+	uint64_t shown = counter_shown(failures);
 
-	return failures ? failures->count : 0;
+	counter_give_back(failures);
+	return shown;
 }
 
-static void count_failure(struct hooks *hooks, const char *service, enum hook_event on)
+static void count_failure(const struct rollouts *rollouts, const char *service, enum hook_event on)
 {
-	struct failures *failures = failures_of(hooks, service, on), *grown;
+	struct counter *failures = failures_of(rollouts, service, on);
 
-	if (!failures) {
-		grown = reallocarray(hooks->failures, hooks->failures_count + 1, sizeof(*grown));
-		if (!grown)
-			return;
-		hooks->failures = grown;
-		failures = &grown[hooks->failures_count++];
-		*failures = (struct failures){.on = on};
-		snprintf(failures->service, sizeof(failures->service), "%s", service);
-	}
-	failures->count++;
+	counter_add(failures);
+	counter_give_back(failures);
 }
 
 /* ---- calls ---- */
@@ -129,7 +113,7 @@ static void on_called(void *data, bool ok, const char *error)
 	call->ok = ok;
 	if (ok)
 		return;
-	count_failure(call->hooks, call->queued.service, call->on);
+	count_failure(call->hooks->rollouts, call->queued.service, call->on);
 	log_event(LOG_WARNING,
 		  &(struct log_facts){.service = call->queued.service,
 				      .rollout = call->queued.id,
@@ -311,7 +295,7 @@ int hooks_call(struct rollouts *rollouts, struct errors *errors)
 {
 	struct hook_call *queue;
 	size_t count;
-	int error = rollouts->hooks ? 0 : hooks_new(rollouts->event, &rollouts->hooks);
+	int error = rollouts->hooks ? 0 : hooks_new(rollouts, &rollouts->hooks);
 
 	if (!error)
 		error = store_hook_calls(rollouts->control->store, &queue, &count, errors);

@@ -613,7 +613,7 @@ static uint64_t window_from_environment(void)
 }
 
 int rollouts_new(sd_event *event, const struct place *place, const struct actor *actor,
-		 struct rollouts **out)
+		 struct counters *counters, struct rollouts **out)
 {
 	struct rollouts *rollouts = calloc(1, sizeof(*rollouts));
 	int error;
@@ -623,6 +623,7 @@ int rollouts_new(sd_event *event, const struct place *place, const struct actor 
 	rollouts->event = event;
 	rollouts->place = place;
 	rollouts->actor = actor;
+	rollouts->counters = counters;
 	rollouts->window_ns = window_from_environment();
 	error = sd_event_add_time_relative(event, &rollouts->timer, CLOCK_MONOTONIC, SWEEP_US, 0,
 					   on_sweep, rollouts);

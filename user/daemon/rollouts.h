@@ -12,14 +12,15 @@
 #include <stdio.h>
 #include <systemd/sd-event.h>
 
+struct counters;
 struct rollouts;
 
 /* @place: with wait_ms 0: nothing here waits for the writer lock. */
 int rollouts_new(sd_event *event, const struct place *place, const struct actor *actor,
-		 struct rollouts **out);
+		 struct counters *counters, struct rollouts **out);
 /* NULL is allowed. */
 void rollouts_free(struct rollouts *rollouts);
-/* Family hook_failures_total: calls of hooks that came to no 2xx, since the daemon began. */
+/* Family hook_failures_total: calls of hooks that came to no 2xx. */
 void rollouts_metrics(const struct rollouts *rollouts, FILE *out);
 /* To be called each second. -EBUSY is no error: another writer; the next round tries again. */
 int rollouts_round(struct rollouts *rollouts, struct errors *errors);

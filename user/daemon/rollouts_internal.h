@@ -4,6 +4,7 @@
 #ifndef XDP_CANARY_DAEMON_ROLLOUTS_INTERNAL_H
 #define XDP_CANARY_DAEMON_ROLLOUTS_INTERNAL_H
 
+#include "daemon/counters.h"
 #include "daemon/rollouts.h"
 #include "rollout/gather.h"
 #include "track/track.h"
@@ -43,6 +44,7 @@ struct rollouts {
 	sd_event *event;
 	const struct place *place;
 	const struct actor *actor;
+	struct counters *counters;
 	struct control *control; /* a reader that goes on looking */
 	struct track_sweep *sweep;
 	sd_event_source *timer;
@@ -79,7 +81,7 @@ void samples_stop(struct watched *watched);
  * another writer; nothing is called again for that.
  */
 int hooks_call(struct rollouts *rollouts, struct errors *errors);
-/* Calls of the service's hooks on @on that came to no 2xx, since the daemon began. */
+/* Calls of the service's hooks on @on that came to no 2xx, as far as the store was told. */
 uint64_t hooks_failures(const struct rollouts *rollouts, const char *service, enum hook_event on);
 const char *hook_event_name(enum hook_event on);
 void hooks_free(struct hooks *hooks); /* NULL is allowed */

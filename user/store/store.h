@@ -245,6 +245,16 @@ int store_free_numbers(struct store *store, enum number_kind kind, const char *s
 int store_set_note(struct store *store, const char *key, const char *text, struct errors *errors);
 /* malloc()ed; -ENOENT without an error: there is none. */
 int store_note(struct store *store, const char *key, char **out, struct errors *errors);
+int store_drop_note(struct store *store, const char *key, struct errors *errors);
+
+struct note {
+	char *key, *text;
+};
+
+/* Those whose keys begin with @prefix, by their keys; *@out is malloc()ed. */
+int store_notes(struct store *store, const char *prefix, struct note **out, size_t *count,
+		struct errors *errors);
+void notes_release(struct note *notes, size_t count);
 
 /* ---- features: what was observed of clients in the last complete window ---- */
 
