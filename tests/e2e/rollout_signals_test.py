@@ -89,8 +89,12 @@ class Load(SignalTest):
         self.assertEqual(self.share(), 500000)
 
     def test_without_max_load_it_only_warns(self):
-        self.start({})
+        self.start({"steps": steps("5%", "60%")})
         self.check_succeeds()
+        said = [event["reason"] for event in self.lab.box.json("rollout", "history", SERVICE)["events"]
+                if event["event"] == "step"]
+        self.assertEqual(["weight 5%", "weight 60%; a canary backend carries 1.2 times what one of the control did "
+                          "at 0%"], said)
 
 
 class Health(SignalTest):

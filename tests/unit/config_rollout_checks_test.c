@@ -315,6 +315,46 @@ static void of_udp_the_kernels_metrics_tell_nothing_and_apply_says_so(void **sta
 	assert_no_warning(text);
 }
 
+#define STABLE_3_CANARY_1                                                                          \
+	SERVICE BACKENDS("{ address: 10.0.1.11 }, { address: 10.0.1.12 }, { address: 10.0.1.13 }", \
+			 "{ address: 10.0.2.11 }")
+
+/* Of the file's weights alone; traffic is not known. */
+static void a_step_that_puts_too_much_on_the_canary_is_warned_of(void **state)
+{
+	(void)state;
+	/* Without max_load from what the control's had on: 3 x 33.3334% is more than that. */
+	assert_no_warning(STABLE_3_CANARY_1
+			  "  rollout: { steps: [ { weight: 1% }, { weight: 33.3333% } ] }\n");
+	assert_warning(
+		STABLE_3_CANARY_1
+		"  rollout: { steps: [ { weight: 1% }, { weight: 40% }, { weight: 90% } ] }\n",
+		9, 49, "services/api/rollout/steps[1]",
+		"at 40% a backend of canary would carry 1.2 times what one of stable did at "
+		"0%, if the default rule decided all traffic");
+	assert_warning(STABLE_3_CANARY_1
+		       "  rollout: { max_load: 2, steps: [ { weight: 66% }, { weight: 67% } ] }\n",
+		       9, 63, "services/api/rollout/steps[1]",
+		       "2.01 times what one of stable did at 0%, if the default rule decided all "
+		       "traffic, more than max_load, 2: it would wait");
+	assert_no_warning(STABLE_3_CANARY_1
+			  "  rollout: { max_load: 3, steps: [ { weight: 99% } ] }\n");
+	/* Weights count, not heads. */
+	assert_no_warning(
+		SERVICE BACKENDS("{ address: 10.0.1.11 }, { address: 10.0.1.12 }",
+				 "{ address: 10.0.2.11, weight: 200 }") "  rollout: { steps: [ { "
+									"weight: 99% } ] }\n");
+	assert_warning(
+		SERVICE BACKENDS("{ address: 10.0.1.11 }",
+				 "{ address: 10.0.2.11, weight: 50 }") "  rollout: { steps: [ { "
+								       "weight: 75% } ] }\n",
+		9, 33, "services/api/rollout/steps[0]", "1.5 times");
+	/* A share that is there already, or falls, puts nothing on it; a segment may be light. */
+	assert_no_warning(STABLE_3_CANARY_1
+			  "  rules: [ { default: true, allocate: { canary: 50% } } ]\n"
+			  "  rollout: { steps: [ { weight: 50% } ] }\n");
+}
+
 static void what_is_likely_a_mistake_is_warned_of(void **state)
 {
 	(void)state;
@@ -366,6 +406,7 @@ int main(void)
 		cmocka_unit_test(metrics_that_could_roll_nothing_back_are_warned_of_as_unarmed),
 		cmocka_unit_test(of_udp_the_kernels_metrics_tell_nothing_and_apply_says_so),
 		cmocka_unit_test(what_is_likely_a_mistake_is_warned_of),
+		cmocka_unit_test(a_step_that_puts_too_much_on_the_canary_is_warned_of),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

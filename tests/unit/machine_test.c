@@ -515,6 +515,33 @@ static void max_load_holds_a_step(void **state)
 	assert_int_equal(table->shares[RULE_DEFAULT], 5000);
 }
 
+static void assert_step_says(struct table_rollout *table, double load, const char *expected)
+{
+	table->facts.load = load;
+	pass(table, 11 * MINUTE);
+	tick(table, VERDICT_CONTINUE);
+	assert_string_equal(find_note(table, "step")->reason, expected);
+}
+
+static void without_max_load_a_step_goes_on_and_says_what_it_puts_on_the_canary(void **state)
+{
+	struct table_rollout *table = *state;
+
+	add_weight(table, NULL, 10000);
+	add_weight(table, NULL, 20000);
+	add_weight(table, NULL, 30000);
+	add_weight(table, NULL, 40000);
+	add_weight(table, NULL, 5000)->lower = true;
+	start_rollout(table);
+	assert_step_says(table, 1, "weight 1%");
+	assert_step_says(table, 1.25,
+			 "weight 2%; a canary backend carries 1.25 times what one of the control "
+			 "did at 0%");
+	assert_step_says(table, NAN, "weight 3%");
+	assert_step_says(table, INFINITY, "weight 4%; no backend of the canary takes new flows");
+	assert_step_says(table, 9, "weight 0.5%");
+}
+
 static void drift_and_a_full_table_hold_promotion(void **state)
 {
 	struct table_rollout *table = *state;
@@ -1047,6 +1074,7 @@ int main(void)
 		TEST(invalid_pauses),
 		TEST(a_pause_that_the_judge_asks_for_is_acknowledged_by_resume),
 		TEST(max_load_holds_a_step),
+		TEST(without_max_load_a_step_goes_on_and_says_what_it_puts_on_the_canary),
 		TEST(drift_and_a_full_table_hold_promotion),
 		TEST(a_gate_holds_the_step_until_it_says_yes),
 		TEST(a_gate_after_the_step_holds_the_next_one),

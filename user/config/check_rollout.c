@@ -8,6 +8,7 @@
 #include "config/check_split.h"
 
 #include "allocation.h"
+#include "policy/load.h"
 #include "policy/split.h"
 #include "util/text.h"
 
@@ -96,6 +97,7 @@ struct walk {
 	const struct step *set_by[RULES_MAX]; /* NULL: the rule's base share */
 	bool is_shown;			      /* some rule has a share above 0 */
 	bool is_unguarded;		      /* some rule has no control, and was warned of */
+	bool is_heavy;			      /* a step's load was warned of */
 };
 
 static struct path step_path(const struct check *check, const struct step *step,
@@ -258,6 +260,50 @@ static void check_guarded(struct check *check, struct walk *walk, const struct s
 		    rule->name);
 }
 
+static uint64_t weight_of(const struct cohort *cohort)
+{
+	uint64_t weight = 0;
+
+	for (size_t i = 0; i < cohort->backends_count; i++)
+		weight += cohort->backends[i].weight;
+	return weight;
+}
+
+/*
+ * What a step would put on a canary's backend, with the file's weights. What the rules of segments
+ * decide is not known here: the default rule is taken to decide all, and their steps for light.
+ */
+static void check_load(struct check *check, struct walk *walk, const struct step *step,
+		       const struct rule *rule, const struct path *path)
+{
+	const struct place *place = weight_place(check, step);
+	const struct cohort *control = &walk->service->cohorts[0];
+	double max_load = walk->service->rollout.max_load, none = 0, load;
+	char object[PATH_SIZE], share[TEXT_VALUE_SIZE], limit[64] = "";
+
+	if (walk->is_heavy || !rule->is_default || !place ||
+	    step->weight_ppm <= walk->share[rule - walk->service->rules] ||
+	    !walk->cohort->backends_count || !check_is_good(check, walk->cohort, "backends") ||
+	    !check_is_good(check, control, "backends") ||
+	    !check_is_good(check, &walk->service->rollout, "max_load"))
+		return;
+	load = rollout_load(&step->weight_ppm, &none, 1, weight_of(walk->cohort),
+			    weight_of(control));
+	if (!load_is_heavy(load, max_load))
+		return;
+	walk->is_heavy = true;
+	if (max_load > 0)
+		snprintf(limit, sizeof(limit), ", more than max_load, %g: it would wait", max_load);
+	errors_warn(check->errors, &place->where, path_format(path, object),
+		    max_load > 0 ? "give the cohort backends or weight, or raise `max_load`"
+				 : "give the cohort backends or weight, or let steps wait for them "
+				   "with `max_load`",
+		    "at %s a backend of %s would carry %.3g times what one of %s did at 0%%, if "
+		    "the default rule decided all traffic%s",
+		    text_format_percent(step->weight_ppm, share), walk->cohort->name, load,
+		    control->name, limit);
+}
+
 static void check_weight(struct check *check, struct walk *walk, struct step *step,
 			 const struct path *path)
 {
@@ -272,6 +318,7 @@ static void check_weight(struct check *check, struct walk *walk, struct step *st
 	if (walk->cohort && check_is_good(check, rule, "allocate")) {
 		check_direction(check, walk, step, index, path);
 		check_guarded(check, walk, step, rule, path);
+		check_load(check, walk, step, rule, path);
 	}
 	walk->share[index] = step->weight_ppm;
 	walk->set_by[index] = step;

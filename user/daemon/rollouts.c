@@ -331,7 +331,7 @@ static double load_of(struct rollouts *rollouts, const struct service *service,
 		now[rule] = shares[rule][canary];
 	if (!rollout_next_shares(service, state, now, next))
 		return 0;
-	if (service->rollout.max_load > 0 && traffic_of(rollouts, service->name, traffic))
+	if (traffic_of(rollouts, service->name, traffic))
 		return NAN;
 	return rollout_load(next, traffic, service->rules_count,
 			    gather_weight(control, service, canary),

@@ -27,6 +27,7 @@
 #define XDP_CANARY_ROLLOUT_MACHINE_H
 
 #include "guard/verdict.h"
+#include "policy/load.h"
 #include "policy/policy.h"
 #include "util/errors.h"
 
@@ -176,9 +177,10 @@ enum rollout_event_kind {
 
 /* What else a tick knows. */
 struct rollout_facts {
-	double load;	    /* rollout_load() of rollout_next_shares(); NAN: unknown, which waits */
-	bool cohort_lost;   /* no backend of the canary is alive */
-	const char *hold;   /* why nothing may be promoted now (drift, a full table), or NULL */
+	double load;	  /* rollout_load() of rollout_next_shares(); NAN: unknown, which waits for
+			     max_load */
+	bool cohort_lost; /* no backend of the canary is alive */
+	const char *hold; /* why nothing may be promoted now (drift, a full table), or NULL */
 	uint64_t window_ns; /* the longest window; 0: ROLLOUT_WINDOW_NS */
 };
 
@@ -280,15 +282,6 @@ int rollout_feed(const struct service *service, struct rollout_state *state,
  */
 bool rollout_next_shares(const struct service *service, const struct rollout_state *state,
 			 const uint32_t now[RULES_MAX], uint32_t next[RULES_MAX]);
-/*
- * The load that a unit of the canary's live weight would carry with @shares (ppm by rule), in units
- * of what the control's carry when no canary has a share. @traffic: what each rule decides (flows,
- * or any measure in proportion); all 0: as if the rule with the greatest share decided all.
- * @canary_weight, @control_weight: of serving backends. INFINITY: the canary has none; NAN: the
- * control has none.
- */
-double rollout_load(const uint32_t *shares, const double *traffic, size_t rules,
-		    uint64_t canary_weight, uint64_t control_weight);
 
 /* ---- JSON: of the state, in column rollouts.machine, and of events ---- */
 

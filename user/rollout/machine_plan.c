@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What the plan says of shares, and what load they would make. */
+/* What the plan says of shares. */
 #include "rollout/machine_internal.h"
 
 #include "allocation.h"
 
-#include <math.h>
 #include <string.h>
 
 static const char *rule_of(const struct service *service, const struct step *step)
@@ -114,24 +113,4 @@ bool rollout_next_shares(const struct service *service, const struct rollout_sta
 		next[rule] = shares[i];
 	}
 	return any;
-}
-
-double rollout_load(const uint32_t *shares, const double *traffic, size_t rules,
-		    uint64_t canary_weight, uint64_t control_weight)
-{
-	double all = 0, canary = 0, greatest = 0;
-
-	for (size_t i = 0; i < rules; i++) {
-		double share = (double)shares[i] / PPM;
-
-		all += traffic[i];
-		canary += traffic[i] * share;
-		greatest = fmax(greatest, share);
-	}
-	canary = all > 0 ? canary / all : greatest;
-	if (!control_weight)
-		return NAN;
-	if (!canary_weight)
-		return INFINITY;
-	return canary / (double)canary_weight * (double)control_weight;
 }

@@ -195,12 +195,29 @@ static bool may_begin(struct feed *feed, const uint32_t *next)
 		wait_for(feed, WAIT_NOTHING, why);
 		return false;
 	}
-	if (max_load > 0 && !(facts->load <= max_load)) {
+	if (max_load > 0 && (isnan(facts->load) || load_is_heavy(facts->load, max_load))) {
 		wait_for(feed, WAIT_MAX_LOAD,
 			 "the canary's backends would carry more than max_load");
 		return false;
 	}
 	return true;
+}
+
+/* Without max_load a step does not wait for servers, but what it does to them is said with it. */
+static void add_load(const struct feed *feed, const uint32_t *next, char reason[REASON_SIZE])
+{
+	double load = feed->event->facts.load;
+	size_t length = strlen(reason);
+
+	if (feed->plan->max_load > 0 || !rises(feed->state, next) || !load_is_heavy(load, 0))
+		return;
+	if (isinf(load))
+		snprintf(reason + length, REASON_SIZE - length,
+			 "; no backend of the canary takes new flows");
+	else
+		snprintf(reason + length, REASON_SIZE - length,
+			 "; a canary backend carries %.3g times what one of the control did at 0%%",
+			 load);
 }
 
 static void describe(const struct step *step, char reason[REASON_SIZE])
@@ -261,6 +278,7 @@ static void begin_step(struct feed *feed, const uint32_t *next)
 	char reason[REASON_SIZE];
 
 	describe(step, reason);
+	add_load(feed, next, reason);
 	if (set_shares(feed, next))
 		begin_window(feed, true);
 	state->stage = STAGE_ON;
