@@ -188,6 +188,7 @@ static void end(struct feed *feed, enum rollout_phase phase, const char *reason)
 
 	state->phase = phase;
 	state->pause = PAUSE_NOT;
+	state->held = 0;
 	state->waiting_for = WAIT_NOTHING;
 	state->ended_ns = state->since_ns = feed->event->now.real_ns;
 	set_reason(feed, reason);
@@ -216,9 +217,10 @@ void hold(struct feed *feed, enum rollout_pause pause, const char *metric, doubl
 {
 	struct rollout_note *note;
 
-	if (feed->state->pause == pause)
+	if (is_held(feed->state, pause))
 		return;
 	feed->state->pause = pause;
+	feed->state->held |= 1u << pause;
 	set_reason(feed, reason);
 	note = add_note(feed, "paused", reason);
 	snprintf(note->metric, sizeof(note->metric), "%s", metric ? metric : "");
@@ -288,24 +290,26 @@ static int start(struct feed *feed)
 
 static int pause_by_operator(struct feed *feed)
 {
-	if (feed->state->pause == PAUSE_OPERATOR)
+	if (is_held(feed->state, PAUSE_OPERATOR))
 		return refuse(feed, "`rollout resume` goes on", "it is paused already");
 	hold(feed, PAUSE_OPERATOR, NULL, NAN, feed->event->reason);
 	return 0;
 }
 
+/* Whoever paused it last: of what the guard has paused it for, too, a person has taken note. */
 static void lift_pause(struct feed *feed)
 {
 	struct rollout_state *state = feed->state;
 
-	if (state->pause == PAUSE_INCONCLUSIVE) {
+	if (is_held(state, PAUSE_INCONCLUSIVE)) {
 		state->patience_ns = state->elapsed_ns;
 		if (state->stage == STAGE_ON && state->step_kind == STEP_ANALYSIS)
 			state->step_ns = 0;
 	}
-	if (state->pause == PAUSE_ASKED)
+	if (is_held(state, PAUSE_ASKED))
 		state->acknowledged++;
 	state->pause = PAUSE_NOT;
+	state->held = 0;
 }
 
 /* What the guard has said last forbids to go on, whoever asks. */
@@ -445,6 +449,7 @@ static int override(struct feed *feed)
 	if (state->pause)
 		return 0;
 	state->pause = PAUSE_OPERATOR;
+	state->held = 1u << PAUSE_OPERATOR;
 	set_reason(feed, event->reason);
 	note = add_note(feed, "paused", event->reason);
 	if (event->rule) {

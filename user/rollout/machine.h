@@ -121,7 +121,8 @@ struct rollout_state {
 	uint64_t sequence; /* of feeds that changed anything; actions carry it */
 	enum rollout_phase phase;
 	enum rollout_stage stage;
-	enum rollout_pause pause;
+	enum rollout_pause pause; /* the last reason to hold it */
+	uint32_t held;		  /* bits of all of them since it last ran: resume ends them all */
 	enum rollout_wait waiting_for;
 	uint32_t step, steps_count; /* from 0; steps_count when all are over */
 	enum step_kind step_kind;

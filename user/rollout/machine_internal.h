@@ -47,6 +47,11 @@ uint32_t call_hooks(struct feed *feed, enum hook_event on, uint32_t only,
 /* The rollout is over, and the canary goes back to control. */
 void undo(struct feed *feed, enum rollout_phase phase, const char *metric, double log_e,
 	  const char *reason);
+static inline bool is_held(const struct rollout_state *state, enum rollout_pause pause)
+{
+	return state->held >> pause & 1;
+}
+
 void hold(struct feed *feed, enum rollout_pause pause, const char *metric, double log_e,
 	  const char *reason);
 /* The state must be stored. */

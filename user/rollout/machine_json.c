@@ -152,6 +152,7 @@ json_t *rollout_state_to_json(const struct rollout_state *state)
 							(json_int_t)share->changed_ns));
 	}
 	json_object_set_new(json, "shares", shares);
+	json_object_set_new(json, "held", json_integer(state->held));
 	return json;
 }
 
@@ -232,6 +233,16 @@ static int shares_from_json(const json_t *list, struct rollout_state *out)
 	return 0;
 }
 
+/* Who wrote none knew the last reason only. */
+static int held_from_json(const json_t *json, struct rollout_state *out)
+{
+	uint64_t held = out->pause ? 1u << out->pause : 0;
+	int error = json ? number_from_json(json, 1 << ROLLOUT_PAUSES, &held) : 0;
+
+	out->held = (uint32_t)held;
+	return error;
+}
+
 int rollout_state_from_json(const json_t *json, struct rollout_state *out)
 {
 	int error = 0;
@@ -241,6 +252,8 @@ int rollout_state_from_json(const json_t *json, struct rollout_state *out)
 		error = member_from_json(json_object_get(json, members[i].name), &members[i], out);
 	if (!error)
 		error = shares_from_json(json_object_get(json, "shares"), out);
+	if (!error)
+		error = held_from_json(json_object_get(json, "held"), out);
 	if (error)
 		*out = (struct rollout_state){0};
 	return error;

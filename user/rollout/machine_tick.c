@@ -74,7 +74,7 @@ static void guard(struct feed *feed)
 		hold_as_judged(feed, PAUSE_ASKED);
 	else if (state->elapsed_ns - state->patience_ns >=
 			 feed->plan->max_duration_ms * NS_PER_MS &&
-		 state->pause != PAUSE_FAILED && state->pause != PAUSE_INCONCLUSIVE)
+		 !is_held(state, PAUSE_FAILED) && !is_held(state, PAUSE_INCONCLUSIVE))
 		end_inconclusive(feed, "inconclusive: max_duration is over");
 }
 

@@ -12,7 +12,7 @@ const char *said_verdict(const struct rollout_state *state, const json_t *judgem
 	if (!state->id)
 		return NULL;
 	/* INCONCLUSIVE is the machine's to say. */
-	if (state->pause == PAUSE_INCONCLUSIVE ||
+	if ((state->pause && state->held >> PAUSE_INCONCLUSIVE & 1) ||
 	    (state->phase == ROLLOUT_ROLLED_BACK && state->verdict == VERDICT_INCONCLUSIVE))
 		return verdict_name(VERDICT_INCONCLUSIVE);
 	return judged ? judged : verdict_name(state->verdict);
