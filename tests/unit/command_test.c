@@ -98,6 +98,70 @@ static void exit_0_passes_1_fails_2_is_no_data(void **state)
 	assert_string_equal(heard.text, "it says that there is no data");
 }
 
+/* Makes DIRECTORY/name, a program that passes. */
+static void make_program(const char *directory, const char *name, const char *text)
+{
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	file = fopen(path, "we");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+	assert_int_equal(chmod(path, 0755), 0);
+}
+
+static struct heard run_word(struct probe_box *box, char *word)
+{
+	char *words[] = {word};
+	struct heard heard = {0};
+	struct probe *probe;
+
+	assert_int_equal(probe_command(box->engine, words, 1, 20000, hear, &heard, &probe), 0);
+	probe_box_wait(box, &heard.count, 1);
+	return heard;
+}
+
+static void a_program_is_looked_for_in_the_systems_directories_alone(void **state)
+{
+	struct probe_box *box = *state;
+	char directory[] = "/tmp/xc-path-XXXXXX", path[4096], whole[64];
+	char *before = strdup(getenv("PATH"));
+	struct heard heard;
+
+	assert_non_null(mkdtemp(directory));
+	assert_int_equal(chmod(directory, 0755), 0);
+	make_program(directory, "xc-only-here", "#!/bin/sh\necho here\n");
+	make_program(directory, "true", "#!/bin/sh\necho not the system\n");
+	make_program(directory, "no-program", "exit 0\n");
+	snprintf(path, sizeof(path), "%s:%s", directory, before);
+	setenv("PATH", path, 1);
+	heard = run_word(box, "xc-only-here");
+	assert_int_equal(heard.result, COMMAND_NODATA);
+	assert_string_equal(heard.text, "it ended with exit status 127: cannot run xc-only-here: "
+					"No such file or directory");
+	heard = run_word(box, "true");
+	assert_int_equal(heard.result, COMMAND_PASSED);
+	assert_string_equal(heard.text, "");
+	setenv("PATH", "/nowhere", 1);
+	assert_int_equal(run_word(box, "false").result, COMMAND_FAILED);
+	/* With a slash it is that file; which a shell is not asked to make something of. */
+	snprintf(whole, sizeof(whole), "%s/xc-only-here", directory);
+	assert_string_equal(run_word(box, whole).text, "here");
+	snprintf(whole, sizeof(whole), "%s/no-program", directory);
+	assert_int_equal(run_word(box, whole).result, COMMAND_NODATA);
+	setenv("PATH", before, 1);
+	free(before);
+	for (const char *const *name =
+		     (const char *const[]){"xc-only-here", "true", "no-program", NULL};
+	     *name; name++) {
+		snprintf(whole, sizeof(whole), "%s/%s", directory, *name);
+		unlink(whole);
+	}
+	rmdir(directory);
+}
+
 static void every_other_end_is_no_data_with_a_reason(void **state)
 {
 	struct probe_box *box = *state;
@@ -358,6 +422,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(exit_0_passes_1_fails_2_is_no_data),
+		TEST(a_program_is_looked_for_in_the_systems_directories_alone),
 		TEST(every_other_end_is_no_data_with_a_reason),
 		TEST(no_shell_sees_the_words),
 		TEST(it_has_no_rights),

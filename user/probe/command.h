@@ -22,7 +22,8 @@ enum command_result {
 typedef void (*command_done)(void *data, enum command_result result, const char *text);
 
 /*
- * @words: the program, looked for in a PATH of the system's directories, and its arguments.
+ * @words: the program, looked for in a PATH of the system's directories whatever ours is, and its
+ * arguments.
  * @timeout_ms: from its turn on; then SIGTERM, and a second later SIGKILL. -ENOMEM. *@out is valid
  * until @done is called.
  */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,13 +23,10 @@
 #define FILE_BYTES_MAX (64UL << 20)
 #define CANNOT_RUN     127 /* as shells have it */
 
+#define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 static char *const environment[] = {
-	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-	"HOME=/",
-	"USER=nobody",
-	"LOGNAME=nobody",
-	"LANG=C.UTF-8",
-	NULL,
+	"PATH=" SYSTEM_PATH, "HOME=/", "USER=nobody", "LOGNAME=nobody", "LANG=C.UTF-8", NULL,
 };
 
 struct identity {
@@ -94,6 +92,35 @@ static void complain(const char *what)
 	dprintf(STDERR_FILENO, "cannot run %s: %s\n", what, why ? why : "unknown error");
 }
 
+/*
+ * As execvpe() does, but in the PATH that the program is given: the daemon's own may be anybody's.
+ * No shell takes what is no program, either. Returns where nothing was found that can be run.
+ */
+static void execute(char *const *words)
+{
+	const char *directory = SYSTEM_PATH;
+	size_t length, name = strlen(words[0]);
+	char path[PATH_MAX];
+	int error = ENOENT;
+
+	if (strchr(words[0], '/')) {
+		execve(words[0], words, environment);
+		return;
+	}
+	for (; name && *directory; directory += length + (directory[length] == ':')) {
+		length = strcspn(directory, ":");
+		if (length + name + 2 > sizeof(path))
+			continue;
+		memcpy(path, directory, length);
+		path[length] = '/';
+		memcpy(path + length + 1, words[0], name + 1);
+		execve(path, words, environment);
+		if (errno != ENOENT && errno != ENOTDIR)
+			error = errno;
+	}
+	errno = error;
+}
+
 static void run(char *const *words, const struct identity *identity, uint64_t timeout_ms,
 		int output, pid_t parent)
 {
@@ -107,7 +134,7 @@ static void run(char *const *words, const struct identity *identity, uint64_t ti
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(CANNOT_RUN);
-	execvpe(words[0], words, environment);
+	execute(words);
 	complain(words[0]);
 	_exit(CANNOT_RUN);
 }
