@@ -441,6 +441,20 @@ class Shown(RolloutTest):
         self.fails(self.box("rollout", "clients", "api", "--id", "7"), 1, "no rollout 7")
 
 
+    def test_what_is_exported_is_not_for_all_to_read_wherever_it_goes(self):
+        self.begin()
+        directory = os.path.join(self.box.directory, "export")
+        os.mkdir(directory)
+        os.chmod(directory, 0o755)
+        for name in ("clients.csv", "rollout.json"):
+            with open(os.path.join(directory, name), "w", encoding="ascii"):
+                os.chmod(os.path.join(directory, name), 0o644)
+        answer = self.succeeds(self.box("-j", "rollout", "export", "api", "-o", directory, umask=0)).json
+        self.assertEqual({0o640}, {os.stat(os.path.join(directory, name)).st_mode & 0o777
+                                   for name in answer["files"]})
+        self.assertEqual(sorted(answer["files"]), sorted(os.listdir(directory)))
+
+
 class Feedback(RolloutTest):
     def write(self, *rows, header="client,metric,time,service"):
         return self.box.write("\n".join([header, *rows, ""]), "feedback.csv")

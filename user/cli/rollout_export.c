@@ -17,6 +17,7 @@
 #include "util/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -41,6 +42,17 @@ static int cannot_write(const struct export *export, const char *path, int code)
 			       "cannot be written: %s", strerror(code));
 }
 
+/* Clients' addresses may be in it, and the directory may be open to all. */
+static FILE *create_file(const char *path)
+{
+	int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+	FILE *stream = file < 0 ? NULL : fdopen(file, "w");
+
+	if (!stream && file >= 0)
+		close(file);
+	return stream;
+}
+
 static int write_file(const struct export *export, const char *name,
 		      int (*write)(const struct export *export, FILE *stream))
 {
@@ -52,7 +64,8 @@ static int write_file(const struct export *export, const char *name,
 	    snprintf(next, sizeof(next), "%s/.%s.%d", export->directory, name, (int)getpid()) >=
 		    PATH_MAX)
 		return cannot_write(export, export->directory, ENAMETOOLONG);
-	stream = fopen(next, "we");
+	unlink(next); /* of one that died and had our process's number */
+	stream = create_file(next);
 	if (!stream)
 		return cannot_write(export, path, errno);
 	error = write(export, stream);
