@@ -86,6 +86,9 @@ class Words(BoxTest):
         helped = self.succeeds(self.box("client", "pin", "-h")).out
         self.assertIn("S C COHORT", helped)
         self.assertNotIn("unpin", helped)
+        helped = self.succeeds(self.box("daemon", "-h")).out
+        for task in ("rollouts", "leases", "health checks", "next hops", "refresh", "metrics"):
+            self.assertIn(task, helped)
         self.assertRegex(self.succeeds(self.box("-V")).out, r"^xdp-canary \S+\n$")
 
     def test_state_and_pins_come_from_the_environment_or_flags(self):

@@ -203,7 +203,8 @@ const struct command commands[] = {
 	{"secret", "init", "", 0, 0, no_flags, "make the box's secret", command_secret_init},
 	{"secret", "check", "", 0, 0, no_flags, "a fingerprint of the secret",
 	 command_secret_check},
-	{"daemon", NULL, "", 0, 0, daemon_flags, "metrics and next hops", command_daemon},
+	{"daemon", NULL, "", 0, 0, daemon_flags,
+	 "rollouts, leases, health checks, next hops, segments' refresh, metrics", command_daemon},
 	{"top", NULL, "", 0, 0, no_flags, "", NULL},
 	{"trace", NULL, "", 0, 0, no_flags, "", NULL},
 };
