@@ -23,11 +23,26 @@ enum holds { HOLDS, IS_DOWN, IS_CUT };
 
 #define GENERATION_LAST 0xff /* later than every cut */
 
-/* Is nobody to be at the canary, for it is latched? */
-static __always_inline int latch_cuts(const struct view *view, __u8 cohort)
+/* Is nobody to be at the canary, for it is latched? Without room in the table, too: see
+ * ask_lease().
+ */
+static __always_inline int latch_cuts(const struct held_flow *p, const struct view *view,
+				      __u8 cohort)
 {
-	return (view->rollout & ROLLOUT_CUT) && cohort <= CANARIES_MAX &&
-	       (view->rollout >> ROLLOUT_LATCHED_SHIFT >> cohort & 1);
+	return ((view->rollout & ROLLOUT_CUT) || (p->now && !view->transition_lines)) &&
+	       cohort <= CANARIES_MAX && (view->rollout >> ROLLOUT_LATCHED_SHIFT >> cohort & 1);
+}
+
+/* The last generation at which clients were taken from the canary that they were pinned to. */
+static __always_inline __u8 pins_cut_of_any(const struct view *view)
+{
+	__u8 last = 0;
+
+#pragma unroll
+	for (int canary = 0; canary < CANARIES_MAX; canary++)
+		if (view->pins_cuts[canary] > last)
+			last = view->pins_cuts[canary];
+	return last;
 }
 
 /* Has the client been taken from the canary @cohort since @generation of the era? */
@@ -36,15 +51,15 @@ static __always_inline int is_cut(const struct held_flow *p, const struct view *
 {
 	struct view_rule *rule;
 
-	if (p->killed || cohort == p->lease_cut || latch_cuts(view, cohort))
+	if (p->killed || cohort == p->lease_cut || latch_cuts(p, view, cohort))
 		return 1;
 	if (p->leased == LEASED_CALM) /* the cuts that the view knows are of an era that is over */
 		return 0;
 	/* To the canary that a client is pinned to, only what cuts all takes it from there. */
-	if (cohort > CANARIES_MAX)
-		return generation < view->pins_cut;
+	if (cohort > CANARIES_MAX) /* that left the file */
+		return generation < pins_cut_of_any(view);
 	if (p->decision == REASON_OVERRIDE && cohort == p->chosen_cohort)
-		return generation < view->pins_cut && (view->pins_cut_of >> cohort & 1);
+		return generation < view->pins_cuts[(cohort - 1) & 3];
 	/* Of a client that is held out now, too, those of its class. */
 	rule = lookup(rules, view->rules + rule_line(view, noted_cuts(p->notes)));
 	return rule && rule_cuts(rule, cohort, p->hash, generation, p->rehashed);
@@ -441,8 +456,7 @@ static __always_inline void join_lease(struct held_flow *held, const struct view
 
 /*
  * What the lease means to the flow, once it has ended. It takes live flows, too, where that is
- * asked for, or where the table has no room at all: nothing would tell the client's new ones from
- * them.
+ * asked for, or where the table has no room at all: nothing would tell new ones from them.
  */
 __noinline int ask_lease(struct held_flow *held, struct view *view)
 {
@@ -450,11 +464,9 @@ __noinline int ask_lease(struct held_flow *held, struct view *view)
 
 	if (!held || !view || !lease_has_ended(view, held->quiet))
 		return 0;
-	cuts = view->rollout & ROLLOUT_CUT;
-	if (!cuts && (held->notes & LEASE_TOOK)) {
+	cuts = (view->rollout & ROLLOUT_CUT) || (held->now && !view->transition_lines);
+	if (!(view->rollout & ROLLOUT_CUT) && (held->notes & LEASE_TOOK))
 		join_lease(held, view, lease_ends(view));
-		cuts = held->leased && !view->transition_lines;
-	}
 	if (cuts)
 		held->lease_cut = view->rollout & ROLLOUT_COHORT;
 	return 0;

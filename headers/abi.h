@@ -96,7 +96,7 @@ enum view_rollout {
 #define LEASE_NONE	(~0ULL)
 #define LEASE_ENDED	(1ULL << 63) /* the mark */
 #define LEASE_ENDS	(LEASE_ENDED - 1)
-#define LEASE_UDP_SHIFT 8 /* view.lease_udp_drain counts so many jiffies (log2) */
+#define LEASE_UDP_SHIFT 6 /* view.lease_udp_drain counts so many jiffies (log2) */
 
 enum steer_method { STEER_L2 = 1, STEER_IPIP = 2 };
 
@@ -112,7 +112,6 @@ struct quic_key {
 	__u8 cid_length; /* of the ids, 1 to 20 */
 	__u8 offset;	 /* of the server id in them */
 	__u8 length;	 /* of the server id, 1 to 8 */
-	__u8 reserved;
 };
 
 struct view {
@@ -146,6 +145,7 @@ struct view {
 	__u32 server_ids_count; /* a power of two; 0: none */
 	struct payload_key payload;
 	struct quic_key quic;
+	__u8 origin_prefix6;
 	__u32 eras;		 /* that the service has had since the maps were made */
 	__u8 lanes[COHORTS_MAX]; /* counter lane of each cohort: its identity in an era */
 
@@ -160,9 +160,8 @@ struct view {
 	__u32 origin_rings[COHORTS_MAX];
 	__u8 origin_ring_bits[COHORTS_MAX]; /* log2 of their slots; RING_NONE: no ring */
 	__be32 origin_mask4;
-	__u8 origin_prefix6;
-	__u8 era_first;	 /* entries from this number on are of this era */
-	__u8 pins_cut;	 /* generation before which entries of pinned clients are cut; 0: none */
+	__u16 lease_udp_drain; /* as lease_drain, of UDP: in units of LEASE_UDP_SHIFT, rounded up */
+	__u8 era_first;	       /* entries from this number on are of this era */
 	__u8 pins_first; /* the same of clients whose pin ends by itself: for them eras go on */
 
 	/* Of the era, seldom read. */
@@ -180,10 +179,11 @@ struct view {
 	/* Read where the hash is another tool's (VIEW_HASH), and was before the era. */
 	__u32 hash_modulus, hash_seed;
 	__u32 origin_modulus, origin_seed;
-	__u32 lease_drain;     /* jiffies for which flows stay after expiry, without ROLLOUT_CUT */
-	__u16 lease_udp_drain; /* the same of UDP, in units of LEASE_UDP_SHIFT, rounded up */
-	__u8 lines_first;      /* numbers of eras before it are of no entry in the lines */
-	__u8 pins_cut_of;      /* bit c: what pins_cut says holds of canary c */
+	__u32 lease_drain; /* jiffies for which flows stay after expiry, without ROLLOUT_CUT */
+	/* Of each canary: the generation before which entries of clients that are pinned to it are
+	 * cut; 0: none. */
+	__u8 pins_cuts[CANARIES_MAX];
+	__u8 lines_first; /* numbers of eras before it are of no entry in the lines */
 } cache_aligned;
 BUILD_CHECK(sizeof(struct view) == 4 * CACHE_LINE);
 BUILD_CHECK(__builtin_offsetof(struct view, counters) == CACHE_LINE);

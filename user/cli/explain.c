@@ -212,19 +212,11 @@ static const char *cohort_of(const struct explainer *explainer, const struct exp
 	return explainer->service->cohorts[e->cohort].name;
 }
 
-/* When flows that have begun go where new ones do, in jiffies; 0: they do already. */
-static uint64_t live_until(const struct view *view, uint64_t now)
-{
-	if (era_is_open(view, now))
-		return era_end(view);
-	return lease_drains(view, now) ? (view->expiry & LEASE_ENDS) + view->lease_drain : 0;
-}
-
 static int ask_live(const struct explainer *explainer, struct answer *answer)
 {
 	const struct view *view = view_of(explainer, &answer->e);
 	struct live_answer *live = &answer->live;
-	uint64_t until = live_until(view, answer->e.jiffies);
+	uint64_t until = holds_until(view, answer->e.jiffies);
 	int error;
 
 	answer->in_era = until;

@@ -41,7 +41,7 @@ struct control {
 		char service[NAME_SIZE];
 		enum cut_scope {
 			CUT_RULE,   /* of one rule: control_cut() */
-			CUT_COHORT, /* of all rules and pins: control_latch() */
+			CUT_COHORT, /* of all rules and pins: control_latch(), an ended lease's */
 			CUT_PINS, /* of pins, whose rules were cut before: a latch that is lifted */
 			CUT_ALL,  /* of all canaries: a kill that is lifted */
 		} scope;

@@ -62,15 +62,19 @@ static int drop_held_shares(struct control *control, const struct service *servi
 	return error;
 }
 
-/* What it took of live flows does not come back while their era is open. Rules remember what a
- * latch cut; pins come back with it. */
+/*
+ * What it took of live flows does not come back while their era is open. Rules remember what a
+ * latch cut; pins come back with it. A lease that ended while none was open has cut no rule yet:
+ * the canary's connection ids would be followed again.
+ */
 static int keep_cut(struct control *control, const struct service *service, enum latch latch)
 {
 	if (latch == LATCH_KILLED)
 		return control_cut_scope(control, service->name, CUT_ALL, 0);
 	if (latch == LATCH_NONE || service->affinity.on_rollback != ON_ROLLBACK_CUT)
 		return 0;
-	return control_cut_scope(control, service->name, CUT_PINS,
+	return control_cut_scope(control, service->name,
+				 latch == LATCH_LEASE_EXPIRED ? CUT_COHORT : CUT_PINS,
 				 rollout_cohort_of(control, service));
 }
 

@@ -3,7 +3,8 @@
  * An era that goes on must not end between the moment when a change is folded into it and the one
  * when packets see the change: flows that went to the current decision meanwhile would be sent
  * back. One that is about to end is therefore either waited for or, by a store to the shown view,
- * made longer. A write that fails afterwards has kept flows where they live a little longer.
+ * made longer. A write that fails afterwards has kept flows where they live a little longer. The
+ * same of flows that drain since a lease ended, which a fold makes an era of.
  */
 #include "datapath/publish_internal.h"
 
@@ -39,19 +40,30 @@ void era_grow(__u64 *end, uint64_t later)
 		;
 }
 
-void era_settle(const struct publication *publication, uint32_t slot)
+/* Of what holds_until(). */
+static void last_until(struct view *view, uint64_t now, uint64_t later)
+{
+	if (era_is_open(view, now))
+		era_grow(&view->era_ends, later);
+	else
+		__atomic_store_n(&view->lease_drain, later - (view->expiry & LEASE_ENDS),
+				 __ATOMIC_RELEASE);
+}
+
+uint64_t era_settle(const struct publication *publication, uint32_t slot)
 {
 	struct view *view = (struct view *)datapath_view(publication->datapath, slot);
 	uint64_t margin = jiffies_of_ms(ERA_MARGIN_MS, publication->hz) + 2;
-	uint64_t soon = jiffies_of_ms(ENDS_ANYHOW_MS, publication->hz) + 2, now;
+	uint64_t soon = jiffies_of_ms(ENDS_ANYHOW_MS, publication->hz) + 2, now, ends;
 
-	while (view && (view->flags & VIEW_TRANSITION)) {
+	while (true) {
 		now = publication_now(publication);
-		if (now > era_end(view) || now + margin <= era_end(view))
-			return;
-		if (now + soon <= era_end(view)) {
-			era_grow(&view->era_ends, now + margin);
-			return;
+		ends = view ? holds_until(view, now - 1) : 0;
+		if (!ends || now + margin <= ends)
+			return now;
+		if (now + soon <= ends) {
+			last_until(view, now, now + margin);
+			return now;
 		}
 		usleep(WAIT_MS * 1000);
 	}

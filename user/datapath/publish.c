@@ -176,6 +176,7 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 {
 	static const struct client_classes no_table;
 	struct datapath *datapath = publication->datapath;
+	struct transition_plan settled;
 	struct shown_view shown;
 	uint32_t index = 2 * slot + (service_cells(datapath)[slot].view == 2 * slot + 1);
 	size_t hops_count = image->backends_count;
@@ -185,8 +186,11 @@ int publication_stage(struct publication *publication, uint32_t slot, const char
 
 	if (!classes)
 		classes = &no_table;
-	if (plan)
-		era_settle(publication, slot);
+	if (plan) {
+		settled = *plan;
+		settled.now = era_settle(publication, slot);
+		plan = &settled;
+	}
 	shown = datapath_shown(datapath, slot);
 	if (plan)
 		error = transition_fold(&shown, plan, classes, image);

@@ -70,8 +70,11 @@ static inline struct service_name *service_names(const struct datapath *datapath
 /* ---- era.c ---- */
 
 int clock_begin(struct publication *publication, struct errors *errors);
-/* The slot's era is over, or lasts ERA_MARGIN_MS at the least: up to 30 ms are waited for that. */
-void era_settle(const struct publication *publication, uint32_t slot);
+/*
+ * The slot's era is over, or the drain of its lease, or lasts ERA_MARGIN_MS at the least: up to
+ * 30 ms are waited for that. The time at which that is so.
+ */
+uint64_t era_settle(const struct publication *publication, uint32_t slot);
 /* The shown view's era lasts as long as @next, into which it was folded. */
 void era_extend(const struct publication *publication, uint32_t slot, const struct view *next);
 

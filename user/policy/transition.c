@@ -67,6 +67,13 @@ bool lease_drains(const struct view *view, uint64_t now)
 	       view->transition_lines && now < lease_end(view) + view->lease_drain;
 }
 
+uint64_t holds_until(const struct view *view, uint64_t now)
+{
+	if (era_is_open(view, now))
+		return era_end(view);
+	return view && lease_drains(view, now) ? lease_end(view) + view->lease_drain : 0;
+}
+
 bool lease_needs_lines(const struct view *view, uint64_t now)
 {
 	return has_lease(view) && !(view->rollout & ROLLOUT_CUT) &&
@@ -80,17 +87,25 @@ bool lease_goes_on(const struct view *shown, const struct transition_plan *plan,
 	       !((shown->rollout ^ image->view.rollout) & ROLLOUT_COHORT);
 }
 
+/*
+ * A lease that ends in the course of a write goes on, ended, in what is written. While it drains
+ * that view's packets see to it; where it has drained by now its flows are at control before and
+ * after.
+ */
 static void see_lease(struct fold *fold)
 {
 	const struct view *view = fold->shown->view;
 	uint64_t now = fold->plan->now;
+	bool goes_on = lease_goes_on(view, fold->plan, fold->image);
 
-	if (!lease_has_ended(view, now) || lease_goes_on(view, fold->plan, fold->image))
+	if (!lease_has_ended(view, now))
 		return;
-	if (lease_drains(view, now))
-		fold->drains = view->rollout & ROLLOUT_COHORT;
-	else
+	if (!lease_drains(view, now)) {
 		fold->over = view->rollout & ROLLOUT_COHORT;
+		fold->stays_over = goes_on;
+	} else if (!goes_on) {
+		fold->drains = view->rollout & ROLLOUT_COHORT;
+	}
 }
 
 /* Did the lease's end take live flows, so that an era that is open must not give them back? */
@@ -195,11 +210,18 @@ static struct span current_span(const struct view_rule *rule, int canary)
 	return span_of(&rule->current[canary], rule->live & RULE_CURRENT << canary);
 }
 
-/* What the image gives the canary, unless it is latched. */
+/* Will no new flow of the image go to canary @cohort, whatever its rules and pins say? */
+static bool will_be_withheld(const struct fold *fold, uint8_t cohort)
+{
+	return view_latches(&fold->image->view, cohort) ||
+	       (fold->stays_over && fold->over == cohort);
+}
+
+/* What the image gives the canary. */
 static struct span wanted_span(const struct fold *fold, const struct view_rule *rule, int canary)
 {
-	return view_latches(&fold->image->view, canary + 1) ? (struct span){0, 0}
-							    : current_span(rule, canary);
+	return will_be_withheld(fold, canary + 1) ? (struct span){0, 0}
+						  : current_span(rule, canary);
 }
 
 /* Does no flow of the shown view go to canary @cohort, whatever its rules and pins say? */
@@ -243,9 +265,8 @@ static uint8_t shown_pin(const struct fold *fold, const struct pin_range *range)
 
 static uint8_t wanted_pin(const struct fold *fold, const struct pin_range *range)
 {
-	return range->cohort != PIN_NONE && view_latches(&fold->image->view, range->cohort)
-		       ? 0
-		       : range->cohort;
+	return range->cohort != PIN_NONE && will_be_withheld(fold, range->cohort) ? 0
+										  : range->cohort;
 }
 
 /* ---- does anything that decides change? ---- */
@@ -697,7 +718,7 @@ void fold_cuts(const struct fold *fold, struct view_rule *line, const struct vie
 	for (canary = 0; canary < CANARIES_MAX; canary++) {
 		if (before && fold->open)
 			carry_cuts(fold, line, before, canary, rehashed);
-		if (fold->plan->cut_all)
+		if (fold->emptied & 2 << canary)
 			add_cut(line, canary, (struct span){0, 0}, fold->generation);
 		else if (fold->plan->cuts[rule] & 1 << (canary + 1))
 			add_cut(line, canary, wanted_span(fold, now, canary), fold->generation);
@@ -920,8 +941,6 @@ static void continue_era(const struct fold *fold)
 	view->era = shown->era;
 	view->era_first = shown->era_first;
 	view->pins_first = shown->pins_first;
-	view->pins_cut = shown->pins_cut;
-	view->pins_cut_of = shown->pins_cut_of;
 	view->era_ends = shown->era_ends;
 	view->udp_ends = shown->udp_ends;
 	view->origin_salt64 = shown->origin_salt64;
@@ -963,17 +982,24 @@ static void mark_disputes(const struct fold *fold)
 		view->flags |= VIEW_ORIGIN_KEY;
 }
 
-/* Of several canaries' cuts the last one is remembered, for each of them. */
+/* Where cohorts have other places in the file than before, of all canaries what is of any. */
 static void fold_cut_pins(const struct fold *fold)
 {
 	const struct view *shown = fold->shown->view;
 	struct view *view = &fold->image->view;
-	uint8_t cut = fold->plan->cut_all ? ALL_CANARIES : fold->plan->cut_pins;
+	bool has_moved = memcmp(view->lanes, shown->lanes, sizeof(view->lanes));
+	uint8_t cut = fold->emptied | fold->plan->cut_pins, last = 0;
+	int canary;
 
-	view->pins_cut = cut ? fold->generation : spared(view, view->pins_cut);
-	view->pins_cut_of |= cut;
-	if (memcmp(view->lanes, shown->lanes, sizeof(view->lanes)))
-		view->pins_cut_of = ALL_CANARIES;
+	for (canary = 0; canary < CANARIES_MAX; canary++)
+		last = latest(last, shown->pins_cuts[canary]);
+	for (canary = 0; canary < CANARIES_MAX; canary++) {
+		if (cut & 2 << canary)
+			view->pins_cuts[canary] = fold->generation;
+		else if (fold->open)
+			view->pins_cuts[canary] =
+				spared(view, has_moved ? last : shown->pins_cuts[canary]);
+	}
 }
 
 /* The lease's end was a change, when it was. */
@@ -1017,7 +1043,7 @@ static int fold_all(struct fold *fold, bool changed)
 		keep_pending(fold);
 	else if (!fold->open)
 		keep_leased_lines(fold);
-	if (has_cuts(plan))
+	if (has_cuts(plan) || fold->emptied)
 		fold->generation = next_generation(view);
 	if (numbers_run_out(view)) {
 		/* A table of its own, too, before numbers come around that old entries have. */
@@ -1081,8 +1107,7 @@ void cut_cohort(struct transition_plan *plan, size_t cohort)
 int transition_fold(const struct shown_view *shown, const struct transition_plan *plan,
 		    const struct client_classes *classes, struct view_image *image)
 {
-	struct transition_plan all = *plan;
-	struct fold fold = {.shown = shown, .plan = &all, .classes = classes, .image = image};
+	struct fold fold = {.shown = shown, .plan = plan, .classes = classes, .image = image};
 	bool changed;
 	uint64_t margin;
 	int error;
@@ -1102,8 +1127,10 @@ int transition_fold(const struct shown_view *shown, const struct transition_plan
 		     (shown->view->flags & VIEW_TRANSITION));
 	fold.pending = !fold.open && (shown->view->flags & VIEW_TRANSITION) &&
 		       plan->now < shown->view->pins_end;
-	if (fold.open && lease_has_cut(&fold))
-		cut_cohort(&all, fold.over);
+	if (plan->cut_all)
+		fold.emptied = ALL_CANARIES;
+	else if (fold.open && lease_has_cut(&fold))
+		fold.emptied = 1 << fold.over;
 	image->view.era = shown->view->era;
 	image->view.eras = shown->view->eras;
 	error = fold_pins(&fold);

@@ -50,6 +50,11 @@ static inline uint64_t jiffies_of_ms(uint64_t milliseconds, uint32_t hz)
 uint64_t era_end(const struct view *view);
 /* Is the era that the view speaks of still open? */
 bool era_is_open(const struct view *view, uint64_t now);
+/*
+ * Until when flows stay where they are though new ones go elsewhere, in jiffies: the end of the
+ * era, or of the drain of a lease that ended while none was open. 0: none do.
+ */
+uint64_t holds_until(const struct view *view, uint64_t now);
 /* Is it over for packets, so that a view without it may be shown? */
 bool era_is_over(const struct view *view, uint64_t now);
 

@@ -12,10 +12,12 @@ struct fold {
 	struct view_image *image;
 	bool open;	    /* the shown view's era goes on */
 	bool pending;	    /* it is over, but not for clients whose pin ended by itself, or will */
-	uint8_t generation; /* of the plan's cuts; 0: it has none */
-	/* Canaries whose shown lease has ended, and does not go on; 0: none. */
-	uint8_t drains; /* new flows go to control, the others are still there */
+	uint8_t generation; /* of the cuts; 0: there are none */
+	uint8_t emptied;    /* bit c: from canary c all are cut, who are to be there again, too */
+	/* Canaries whose shown lease has ended; 0: none. */
+	uint8_t drains; /* new flows go to control, the others are still there; it does not go on */
 	uint8_t over;	/* all flows go to control */
+	bool stays_over; /* the image goes on with that lease */
 };
 
 /* The line of the shown view, of a rule that is gone too, that is @rule's; NULL: it had none. */
