@@ -199,6 +199,8 @@ static void change_cohorts(struct world *world, struct history *history, struct 
 
 	(void)world;
 	(void)change;
+	if (real->rollout_cohort || real->latched)
+		return;
 	lab_set_cohorts(real, 2 + below(history, 3));
 	for (rule = 0; rule < real->service.rules_count; rule++)
 		for (cohort = 1; cohort < real->service.cohorts_count; cohort++)
@@ -210,6 +212,120 @@ static void change_cohorts(struct world *world, struct history *history, struct 
 		if (real->pins[pin].cohort >= real->service.cohorts_count)
 			real->pins[pin] = real->pins[--real->pins_count];
 	tell(history, "  %zu cohorts\n", real->service.cohorts_count);
+}
+
+/* ---- the rollout of a canary: its lease, and latches ---- */
+
+#define LEASE_MS (1000ULL * 3600 * 24 * 30) /* no wait of a history is as long */
+
+static bool is_by_cut(const struct history *history)
+{
+	return history->subject.real->service.affinity.on_rollback == ON_ROLLBACK_CUT;
+}
+
+static uint8_t latched_of(const struct lab_service *service)
+{
+	return service->latched ? __builtin_ctz(service->latched) : 0;
+}
+
+/* By the clock, with nobody there. */
+static void end_lease(struct world *world, struct history *history)
+{
+	struct lab_service *real = history->subject.real;
+	struct epoch epoch = {.is_lease = true, .shifts = shares_shift(history)};
+
+	epoch.from = world_now(world, &history->subject);
+	world_end_lease(world, &history->subject);
+	epoch.to = world_now(world, &history->subject);
+	if (is_by_cut(history))
+		epoch.takes = real->rollout_cohort;
+	else
+		epoch.takes_blindly = !world_has_room(world, &history->subject);
+	history->model.leased = real->rollout_cohort;
+	model_begin(&history->model, &epoch);
+	history_note_decisions(world, history);
+	tell(history, "%lld the lease of cohort %u ends\n", (long long)epoch.from,
+	     real->rollout_cohort);
+	run_totals.leases_ended++;
+	history_send_some(world, history);
+}
+
+/* What the writer of this step makes of a lease that has ended, or somebody asks for. */
+static void latch(struct history *history, struct change *change, bool is_lease)
+{
+	struct lab_service *real = history->subject.real;
+
+	real->latched = 1 << real->rollout_cohort;
+	real->is_lease_latch = is_lease;
+	change->in_place = false;
+	if (is_by_cut(history) && !is_lease) /* which has taken them */
+		change->epoch.takes = real->rollout_cohort;
+	tell(history, "  cohort %u is latched\n", real->rollout_cohort);
+	real->rollout_cohort = real->lease_ms = 0;
+	run_totals.latches++;
+}
+
+static void lift_latch(struct history *history, struct change *change)
+{
+	struct lab_service *real = history->subject.real;
+
+	/* Pins come back with it, and what was taken of them does not; nor what a lease's end took.
+	 */
+	if (is_by_cut(history) && real->is_lease_latch)
+		change->epoch.takes = latched_of(real);
+	else if (is_by_cut(history))
+		change->epoch.cut_pins = real->latched;
+	change->in_place = false;
+	real->latched = 0;
+	tell(history, "  the latch is lifted\n");
+	run_totals.latches_lifted++;
+}
+
+/* Nobody recorded the end of the lease before somebody had the canary back. */
+static void retry(struct history *history, struct change *change)
+{
+	struct lab_service *real = history->subject.real;
+
+	if (is_by_cut(history))
+		change->epoch.takes = real->rollout_cohort;
+	change->new_lease = true;
+	change->in_place = false;
+	tell(history, "  cohort %u has another lease\n", real->rollout_cohort);
+	run_totals.retries++;
+}
+
+static void begin_lease(struct history *history, struct change *change)
+{
+	struct lab_service *real = history->subject.real;
+
+	real->rollout_cohort = random_cohort(history, 1);
+	real->lease_ms = LEASE_MS;
+	change->in_place = false;
+	tell(history, "  cohort %u has a lease\n", real->rollout_cohort);
+}
+
+/* A canary without a lease may get one, with one may lose it, and so on. */
+static void change_rollout(struct world *world, struct history *history, struct change *change)
+{
+	struct lab_service *real = history->subject.real;
+
+	if (real->latched) {
+		if (in_percent(history, 30))
+			lift_latch(history, change);
+		if (!real->latched && in_percent(history, 40))
+			begin_lease(history, change);
+	} else if (!real->rollout_cohort) {
+		if (in_percent(history, 25))
+			begin_lease(history, change);
+	} else if (in_percent(history, 10)) {
+		latch(history, change, false);
+	} else if (in_percent(history, 8)) {
+		tell(history, "  its lease is taken back\n");
+		real->rollout_cohort = real->lease_ms = 0;
+		change->in_place = false;
+	} else if (in_percent(history, 35)) {
+		end_lease(world, history);
+	}
 }
 
 static void change_hash(struct world *world, struct history *history, struct change *change)
@@ -298,8 +414,19 @@ bool history_ask_for_change(struct world *world, struct history *history, struct
 				  .epoch.is_view = true,
 				  .in_place = in_percent(history, 60)};
 	kill_or_lift(world, history, change);
-	if (!change->epoch.lifts_kill && in_percent(history, 10))
+	if (!history->model.leased)
+		change_rollout(world, history, change);
+	if (!change->epoch.lifts_kill && change->in_place && in_percent(history, 10))
 		return false;
+	if (history->model.leased) {
+		/* No writer comes, or one of another service that it overtook. */
+		if (!change->epoch.lifts_kill && in_percent(history, 40))
+			return false;
+		if (in_percent(history, 25))
+			retry(history, change);
+		else
+			latch(history, change, true);
+	}
 	make_change(world, history, change);
 	while (in_percent(history, 25))
 		make_change(world, history, change);
@@ -315,8 +442,12 @@ void history_take_change(struct world *world, struct history *history, const str
 	struct epoch epoch = change->epoch;
 
 	epoch.shifts = shares_shift(history);
+	if (history->subject.real->latched && !is_by_cut(history))
+		epoch.takes_blindly = !world_has_room(world, &history->subject);
 	if (change->epoch.lifts_kill)
 		history->model.is_killed = false;
+	history->model.leased = 0;
+	history->model.latched = latched_of(history->subject.real);
 	subject_tell(&history->subject, &history->model);
 	model_begin(&history->model, &epoch);
 	history_note_decisions(world, history);

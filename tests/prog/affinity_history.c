@@ -88,6 +88,9 @@ void history_random_service(struct history *history)
 	real->salt64 = random_next(&history->random) | 1;
 	real->plan.drain_ms = drains[below(history, 4)];
 	real->plan.udp_drain_ms = udp_drains[below(history, 4)];
+	service->affinity.on_rollback =
+		in_percent(history, 50) ? ON_ROLLBACK_CUT : ON_ROLLBACK_DRAIN;
+	history->model.takes_all = service->affinity.on_rollback == ON_ROLLBACK_CUT;
 	service->balance = in_percent(history, 30) ? BALANCE_CLIENT : BALANCE_FLOW;
 	service->holdout_ppm = in_percent(history, 25) ? below(history, 500000) : 0;
 	if (in_percent(history, 30))
@@ -109,7 +112,7 @@ void history_random_service(struct history *history)
 	history->model.drain = jiffies_of(real->plan.drain_ms);
 	history->model.udp_drain = jiffies_of(real->plan.udp_drain_ms);
 	history->model.margin = jiffies_of(WRITERS_MARGIN_MS) + 2;
-	history->model.late = jiffies_of(WRITERS_LATE_MS) + 2;
+	history->model.late = jiffies_of(WRITERS_LATE_MS) + 2 + (1 << LEASE_UDP_SHIFT);
 	history->model.has_server_ids = service->client_key == CLIENT_KEY_QUIC;
 	tell(history,
 	     "history %llu: %zu cohorts, drain %lld, udp_drain %lld jiffies, key %d, balance %d, "

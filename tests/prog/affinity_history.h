@@ -53,7 +53,7 @@ struct history {
 
 struct run_totals {
 	uint64_t packets, views, in_place, kills, cuts, hashes, paths[PATHS], evicted, starved,
-		excused;
+		excused, leases_ended, latches, latches_lifted, retries;
 	uint64_t memberships, rules, groupings, tables, touched;
 };
 

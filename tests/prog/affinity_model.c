@@ -26,7 +26,7 @@ int64_t model_last_change(const struct model *model)
 	int i;
 
 	for (i = model->epochs_count - 1; i > 0; i--)
-		if (model->epochs[i].is_view)
+		if (model->epochs[i].is_view || model->epochs[i].is_lease)
 			return model->epochs[i].to;
 	return LONG_AGO;
 }
@@ -205,7 +205,7 @@ static bool was_killed(const struct model *model, const struct promised_flow *fl
 	int i;
 
 	for (i = 1; i < model->epochs_count; i++)
-		if (!model->epochs[i].is_view && i > flow->bound &&
+		if (!model->epochs[i].is_view && !model->epochs[i].is_lease && i > flow->bound &&
 		    model->backends[flow->at].cohorts[i])
 			return true;
 	return false;
@@ -218,7 +218,7 @@ static bool is_cut_undone(const struct model *model, const struct promised_flow 
 	int i, id;
 
 	for (i = 1; i < model->epochs_count; i++) {
-		bool lifts = model->epochs[i].lifts_kill;
+		bool lifts = model->epochs[i].lifts_kill || model->epochs[i].takes;
 
 		if (!lifts && !cuts_any(&model->epochs[i]))
 			continue;
@@ -288,7 +288,7 @@ static struct verdict ban_of_epoch(const struct model *model, const struct promi
 		return not_banned;
 	if (is_later) /* by a pin: it is not told from one that the rule sent */
 		return maybe(EXCUSE_CUT_PINNED);
-	if (epoch->lifts_kill)
+	if (epoch->lifts_kill || epoch->takes == at->cohort)
 		return ban_of_kill(model, flow, index, at->cohort, &seen->now);
 	if (concerns)
 		return ban_of_cut(model, flow, index, at->cohort, &seen->now);
@@ -307,12 +307,14 @@ static struct verdict ban_of(const struct model *model, const struct promised_fl
 		const struct epoch *epoch = &model->epochs[i];
 		struct verdict found;
 
-		if (!epoch->lifts_kill && !cuts_any(epoch))
+		if (!epoch->lifts_kill && !epoch->takes && !cuts_any(epoch))
 			continue;
 		found = ban_of_epoch(model, flow, i, seen);
 		if (found.ban == BANNED &&
 		    seen->after >= epoch->from + drain_of(model, flow) - model->margin)
 			found = maybe(EXCUSE_CUT_LATE);
+		if (found.ban == BANNED && i <= flow->again)
+			found = maybe(EXCUSE_CUT_RETURNED);
 		if (found.ban > worst.ban)
 			worst = found;
 	}
@@ -350,9 +352,33 @@ static bool has_cuts(const struct model *model, const struct promised_flow *flow
 	int i;
 
 	for (i = 1; i < model->epochs_count; i++)
-		if (!model->epochs[i].is_view || is_concerned(model, flow, i, ALL_CANARIES))
+		if ((!model->epochs[i].is_view && !model->epochs[i].is_lease) ||
+		    model->epochs[i].takes || is_concerned(model, flow, i, ALL_CANARIES))
 			return true;
 	return is_cut_undone(model, flow);
+}
+
+/* In this era; flows of before are at the end of their drain. */
+static bool took_blindly(const struct model *model)
+{
+	int i;
+
+	for (i = model->epochs_count - 1; i > 0; i--) {
+		const struct epoch *epoch = &model->epochs[i];
+
+		if (epoch->takes_blindly)
+			return true;
+		if (epoch->from >= epoch[-1].to + model->drain + model->late)
+			return false;
+	}
+	return false;
+}
+
+/* Is nobody to be at the canary of the backend? */
+static bool is_taken(const struct model *model, const struct model_backend *at)
+{
+	return at->cohort &&
+	       (model->is_killed || (model->takes_all && model->leased == at->cohort));
 }
 
 /* Counted where it would have to be elsewhere than is decided. */
@@ -375,10 +401,11 @@ static enum standing standing_of(const struct model *model, const struct promise
 		return verdict.ban == BANNED && flow->kind == FLOW_TCP
 			       ? LEAVES
 			       : excused(flow, seen, EXCUSE_FREE);
-	if ((model->is_killed && at->cohort) || verdict.ban == BANNED)
+	if (is_taken(model, at) || verdict.ban == BANNED)
 		return LEAVES;
-	if (!seen->has_room &&
-	    (flow->kind != FLOW_TCP || has_cuts(model, flow) || !had_control(model)))
+	if (took_blindly(model) ||
+	    (!seen->has_room &&
+	     (flow->kind != FLOW_TCP || has_cuts(model, flow) || !had_control(model))))
 		return excused(flow, seen, EXCUSE_NO_ROOM);
 	/* Of a client that was cut and came back an id is not told from one of before. */
 	if (flow->kind == FLOW_NAMED && has_cuts(model, flow) && at->cohort)
@@ -416,6 +443,13 @@ static const char *judge_place(const struct model *model, const struct promised_
 		return "it went to a backend that is down";
 	if (model->is_killed && to->cohort)
 		return "the service is killed, and it went to a canary";
+	if (is_taken(model, to))
+		return "the canary's lease has ended, by cut, and it went there";
+	if (model->takes_all && model->latched && to->cohort == model->latched)
+		return "the canary is latched, by cut, and it went there";
+	if (seen->starts && !flow->is_open && flow->kind != FLOW_NAMED && to->cohort > 0 &&
+	    (to->cohort == model->leased || to->cohort == model->latched))
+		return "a new flow went to a canary whose lease has ended, or that is latched";
 	if (seen->before >= model_last_change(model) + longest_hold(model, flow) + model->late &&
 	    seen->before >= model->kept_open && seen->went != seen->now.backend &&
 	    flow->kind != FLOW_NAMED)
@@ -429,7 +463,7 @@ static void bind(const struct model *model, struct promised_flow *flow,
 	flow->is_free = seen->went == NOWHERE;
 	if (!flow->is_free)
 		flow->at = seen->went;
-	flow->bound = model->epochs_count - 1;
+	flow->bound = flow->again = model->epochs_count - 1;
 	flow->is_open = true;
 	flow->record = LONG_AGO;
 }
@@ -468,16 +502,19 @@ static const char *judge_start(const struct model *model, struct promised_flow *
 		bool was_there =
 			!is_new && !flow->is_free && standing != LEAVES && seen->went == flow->at;
 		int64_t record = was_there ? flow->record : LONG_AGO;
-		int bound = flow->bound;
+		int bound = flow->bound, again = flow->again;
 
 		bind(model, flow, seen);
 		if (was_there) { /* the same handshake, for all that is known */
 			flow->record = record;
 			flow->bound = bound;
+			if (standing == STAYS)
+				flow->again = again;
 		} else {
 			expect_record(model, flow, seen);
 			flow->is_free |=
-				!seen->has_room && (has_cuts(model, flow) || !had_control(model));
+				took_blindly(model) ||
+				(!seen->has_room && (has_cuts(model, flow) || !had_control(model)));
 		}
 	}
 	return NULL;

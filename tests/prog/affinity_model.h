@@ -34,11 +34,16 @@ struct decision {
 /* Times are jiffies of the history: it took hold for packets from `from` to `to`. */
 struct epoch {
 	int64_t from, to;
-	bool is_view;		   /* published; else a kill */
+	bool is_view;		   /* published; else a kill, or the end of a lease */
+	bool is_lease;		   /* the end of a lease, by the clock */
 	bool lifts_kill;	   /* what the kill took does not come back */
 	bool rehashes;		   /* places in the hash space change */
 	bool shifts;		   /* a canary's share moves the parts of others, too */
 	uint8_t cuts[MODEL_RULES]; /* bit c: canary c is cut in the rule of that name */
+	uint8_t cut_pins;	   /* bit c: pins to canary c come back without what was taken */
+	uint8_t takes;	    /* canary whose flows all leave it, of any rule and pin; 0: none */
+	bool takes_blindly; /* a lease ended, or a latch held, where the table had no room: nothing
+			     * tells new flows from those that are to stay */
 };
 
 struct model_backend {
@@ -54,6 +59,9 @@ struct model {
 					   * not wait for */
 	bool has_server_ids;
 	bool is_killed;
+	uint8_t leased;	 /* canary whose lease has ended, and no writer has come since; 0: none */
+	uint8_t latched; /* canary that is held at control since a writer came */
+	bool takes_all;	 /* by cut: of leased and latched no flow is to be there */
 	bool was_without_control; /* no backend of control served in some epoch */
 	int64_t kept_open; /* until then a writer without a change of its own may have kept an era
 			    */
@@ -70,6 +78,7 @@ struct promised_flow {
 	bool is_free;	/* nothing is promised: its backend was down when it sent */
 	int at;		/* backend, or NOWHERE: never seen */
 	int bound;	/* in which epoch it came there ... */
+	int again;	/* ... and may have begun anew, by a start that was sent there ... */
 	int seen;	/* ... and was last seen there */
 	int64_t record; /* until when a repeated SYN surely finds its record */
 	struct decision decisions[MODEL_EPOCHS];

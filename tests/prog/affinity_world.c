@@ -108,6 +108,8 @@ void world_wait(struct world *world, struct subject *subject, int64_t jiffies)
 	bring_nearer(&view->era_ends, jiffies);
 	bring_nearer(&view->udp_ends, jiffies);
 	bring_nearer(&view->pins_end, jiffies);
+	if (view->expiry != LEASE_NONE)
+		view->expiry -= jiffies;
 	subject->waited += jiffies;
 }
 
@@ -222,6 +224,10 @@ static void mirror(struct subject *subject)
 	to->pins = copy_of(to->pins, from->pins, from->pins_count * sizeof(*from->pins));
 	to->pins_count = from->pins_count;
 	to->salt64 = from->salt64;
+	to->rollout_cohort = from->rollout_cohort;
+	to->latched = from->latched;
+	to->is_lease_latch = from->is_lease_latch;
+	to->lease_ms = from->lease_ms;
 }
 
 static void require(struct lab *lab, int error)
@@ -232,8 +238,9 @@ static void require(struct lab *lab, int error)
 }
 
 static struct transition_plan plan_at(const struct lab_service *service, uint64_t now,
-				      const struct epoch *epoch)
+				      const struct change *change)
 {
+	const struct epoch *epoch = &change->epoch;
 	struct transition_plan plan = service->plan;
 	size_t rule;
 
@@ -243,13 +250,17 @@ static struct transition_plan plan_at(const struct lab_service *service, uint64_
 	for (rule = 0; rule < service->service.rules_count; rule++)
 		plan.cuts[rule] = epoch->cuts[service->rule_names[rule]];
 	plan.cut_all = epoch->lifts_kill;
+	plan.cut_pins = epoch->cut_pins;
+	plan.new_lease = change->new_lease;
+	if (epoch->takes)
+		cut_cohort(&plan, epoch->takes);
 	return plan;
 }
 
 static void stage(struct lab *lab, struct publication *publication, const struct lab_table *table,
-		  struct lab_service *service, const struct epoch *epoch)
+		  struct lab_service *service, const struct change *change)
 {
-	struct transition_plan plan = plan_at(service, publication_now(publication), epoch);
+	struct transition_plan plan = plan_at(service, publication_now(publication), change);
 	struct client_classes classes = lab_table_classes(lab, table, service);
 	struct lab_image image;
 
@@ -281,7 +292,7 @@ static const struct change *change_of(const struct lab *lab, uint32_t slot,
 static void publish_views(struct world *world, struct lab *lab, const struct change *changes,
 			  size_t count)
 {
-	static const struct epoch none;
+	static const struct change none;
 	struct publication *publication;
 	struct lab_table table;
 	uint32_t slot;
@@ -298,7 +309,7 @@ static void publish_views(struct world *world, struct lab *lab, const struct cha
 
 		if (!stays)
 			stage(lab, publication, &table, lab->services[slot],
-			      change ? &change->epoch : &none);
+			      change ? change : &none);
 		if (lab == world->twin)
 			continue;
 		world->is_finished[slot] = !stays && world->is_left[slot];
@@ -322,6 +333,18 @@ static void lift_kills(struct lab *lab, const struct change *changes, size_t cou
 	}
 }
 
+/* Without eras there is no plan to say so: what has no lease gets a new one. */
+static void forget_leases(struct lab *twin, const struct change *changes, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		if (changes[i].new_lease)
+			((struct view *)datapath_view(twin->datapath,
+						      changes[i].subject->twin->slot))
+				->expiry = LEASE_NONE;
+}
+
 void world_publish(struct world *world, struct change *changes, size_t count)
 {
 	int64_t from = jiffies_now(world), to;
@@ -335,6 +358,7 @@ void world_publish(struct world *world, struct change *changes, size_t count)
 	publish_views(world, world->real, changes, count);
 	lift_kills(world->real, changes, count);
 	to = jiffies_now(world);
+	forget_leases(world->twin, changes, count);
 	publish_views(world, world->twin, changes, count);
 	lift_kills(world->twin, changes, count);
 	for (i = 0; i < count; i++) {
@@ -366,6 +390,22 @@ void world_kill(struct world *world, struct subject *subject)
 {
 	service_kill(world->real->datapath, subject->real->slot);
 	service_kill(world->twin->datapath, subject->twin->slot);
+}
+
+static void end_lease(struct lab *lab, uint32_t slot, uint64_t now)
+{
+	struct view *view = (struct view *)datapath_view(lab->datapath, slot);
+
+	if (view->expiry != LEASE_NONE)
+		__atomic_store_n(&view->expiry, now, __ATOMIC_SEQ_CST);
+}
+
+void world_end_lease(struct world *world, struct subject *subject)
+{
+	uint64_t now = jiffies_now(world);
+
+	end_lease(world->real, subject->real->slot, now);
+	end_lease(world->twin, subject->twin->slot, now);
 }
 
 /* ---- packets ---- */
@@ -431,6 +471,8 @@ bool world_can_change_in_place(const struct world *world, const struct subject *
 bool world_has_room(const struct world *world, const struct subject *subject)
 {
 	const struct view *view = shown_view(world, subject);
+	bool may_drain = view->expiry != LEASE_NONE && !(view->rollout & ROLLOUT_CUT);
 
-	return !(view->flags & VIEW_TRANSITION) || view->transition_lines > LINES_FEW;
+	return (!(view->flags & VIEW_TRANSITION) && !may_drain) ||
+	       view->transition_lines > LINES_FEW;
 }

@@ -34,7 +34,8 @@ struct subject {
 struct change {
 	struct subject *subject;
 	struct epoch epoch;
-	bool in_place; /* health alone */
+	bool in_place;	/* health alone */
+	bool new_lease; /* does not go on from one that has ended */
 };
 
 /* @transition_flows: room in the table of the real box. */
@@ -59,6 +60,8 @@ void world_set_group(struct world *world, uint8_t column, const struct prefix *c
  * the epochs'. */
 void world_publish(struct world *world, struct change *changes, size_t count);
 void world_kill(struct world *world, struct subject *subject);
+/* The lease of the subject's canary ends, in both boxes, with nobody there. */
+void world_end_lease(struct world *world, struct subject *subject);
 
 /* The current decision on a frame, when it was asked, and which rule decided, as the box says: its
  * index or RULE_NONE. */
@@ -70,7 +73,7 @@ int world_send(const struct world *world, const struct frame *frame);
 const char *world_path(const struct world *world, const struct frame *frame);
 /* Is an era open, with time enough left? Else health is published by a view, as all is. */
 bool world_can_change_in_place(const struct world *world, const struct subject *subject);
-/* Has the service's era a part of the transition table, or none is open? */
+/* Has the service's era a part of the transition table, and a lease whose end may begin one? */
 bool world_has_room(const struct world *world, const struct subject *subject);
 
 /* Backends are told apart by @id, whatever cohort they are in. */

@@ -271,6 +271,10 @@ static void print_totals(void)
 	       (unsigned long long)model_totals.leaves,
 	       (unsigned long long)model_totals.leaves_reruled,
 	       (unsigned long long)model_totals.moves);
+	printf("%llu leases ended, %llu latches, %llu lifted, %llu leases anew\n",
+	       (unsigned long long)run_totals.leases_ended, (unsigned long long)run_totals.latches,
+	       (unsigned long long)run_totals.latches_lifted,
+	       (unsigned long long)run_totals.retries);
 	for (path = 0; path < EXCUSES; path++)
 		printf("excused, for %s: %llu\n", excuses[path],
 		       (unsigned long long)model_totals.excuses[path]);
