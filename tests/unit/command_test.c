@@ -4,6 +4,7 @@
 #include "probe_fixture.h"
 #include "util/text.h"
 
+#include <inttypes.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -217,6 +218,7 @@ static void it_has_no_rights(void **state)
 
 static void it_inherits_nothing_of_ours(void **state)
 {
+	uint64_t blocked, ignored;
 	struct heard heard;
 
 	setenv("PROBE_SECRET", "secret", 1);
@@ -229,10 +231,13 @@ static void it_inherits_nothing_of_ours(void **state)
 	assert_string_equal(heard.text, "/dev/null");
 	heard = run(*state, "pwd");
 	assert_string_equal(heard.text, "/");
-	/* Nothing is blocked or ignored: SIGPIPE and SIGCHLD are, here. */
+	/* Nothing is blocked or ignored: SIGPIPE and SIGCHLD are, here. Signals 32 and 33 are the C
+	 * library's own, which ignores them in whatever posix_spawn() began, as make does. */
 	signal(SIGPIPE, SIG_IGN);
 	heard = run(*state, "echo $(grep -E 'SigBlk|SigIgn' /proc/self/status | cut -f2)");
-	assert_string_equal(heard.text, "0000000000000000 0000000000000000");
+	assert_int_equal(sscanf(heard.text, "%" SCNx64 " %" SCNx64, &blocked, &ignored), 2);
+	assert_int_equal(blocked, 0);
+	assert_int_equal(ignored & ~0x180000000ULL, 0);
 }
 
 static void what_it_writes_is_bounded_and_text(void **state)
