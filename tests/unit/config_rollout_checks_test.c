@@ -375,9 +375,9 @@ static void what_is_likely_a_mistake_is_warned_of(void **state)
 		       10, 42, "services/api/rollout/steps[1]", "waits for nothing");
 	assert_warning(GOOD
 		       "  rollout:\n    steps: [ { weight: 1% }, { pause: { duration: 7d } } ]\n",
-		       10, 5, "services/api/rollout/max_duration", "the steps take 7d10m at least");
+		       10, 5, "services/api/rollout/max_duration", "the steps take 7d10m30s at least");
 	assert_no_warning(GOOD "  rollout:\n    steps: [ { weight: 1% }, { pause: {} } ]\n"
-			       "    max_duration: 10m\n");
+			       "    max_duration: 630s\n");
 	assert_warning(METRIC("source: command, command: [ a ], interval: 5s"), 11, 70,
 		       "services/api/rollout/metrics/m/timeout", "longer than the interval");
 	assert_warning(METRIC("source: command, command: [ a ], weight: .5"), 11, 68,

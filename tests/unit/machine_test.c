@@ -667,6 +667,8 @@ static void a_gate_holds_the_step_until_it_says_yes(void **state)
 	assert_int_equal(find_action(table, ACTION_CALL_HOOK)->note.after_ppm, 10000);
 	tick(table, VERDICT_NODATA);
 	assert_is(table, ROLLOUT_WAITING, WAIT_HOOK);
+	/* Not its URL, which may hold a secret. */
+	assert_string_equal(table->state.why, "the gate rollout/hooks/0 was asked");
 	assert_int_equal(feed_verb_of(table, EVENT_PROMOTE), -EINVAL);
 	answer(table, 1, true); /* is no gate */
 	tick_for(table, MINUTE, VERDICT_NODATA);

@@ -413,8 +413,7 @@ static void check_duration(struct check *check, const struct service *service,
 		return;
 	for (size_t i = 0; i < rollout->steps_count; i++) {
 		if (rollout->steps[i].kind == STEP_WEIGHT)
-			least += rollout->bake_ms > rollout->settle_ms ? rollout->bake_ms
-								       : rollout->settle_ms;
+			least += rollout->settle_ms + rollout->bake_ms;
 		else if (rollout->steps[i].kind == STEP_PAUSE)
 			least += rollout->steps[i].pause_ms;
 	}
