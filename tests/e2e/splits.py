@@ -179,6 +179,7 @@ class Tools:
                     *("net.ipv4.conf.%s.rp_filter=0" % which for which in ("all", "default", "lo")))
         for setting in settings:
             self.run("sysctl", "-qw", setting)
+        box.ip("address", "flush", "dev", "v0")  # a client may have any address of its network, too
         box.ip("route", "add", "local", "0.0.0.0/0", "dev", "lo")
         box.ip("-6", "route", "add", "local", "::/0", "dev", "lo")
         box.ip("address", "add", SERVER4 + "/32", "dev", "lo")
