@@ -87,6 +87,12 @@ static bool look(struct court *court)
 	return judge_look(&court->judge, &court->input, court->now_ns, &court->said);
 }
 
+/* The next look is so far from the last that what comes did not come at once. */
+static void a_minute_later(struct court *court)
+{
+	court->now_ns += 60 * NS_A_SECOND;
+}
+
 static void says(struct court *court, enum verdict verdict, const char *reason)
 {
 	look(court);
@@ -689,6 +695,7 @@ static void times_are_judged_beyond_quantiles_of_control(void **state)
 	assert_int_equal(court.said.metrics[0].control_clients, 400);
 	samples(&court, CONTROL, 12, 24);
 	samples(&court, CANARY, 16, 30);
+	a_minute_later(&court);
 	says(&court, VERDICT_ROLLBACK, "respond_time above ");
 	assert_non_null(strstr(court.said.reason, " ms more than ")
 				?: strstr(court.said.reason, " x control ["));
@@ -715,8 +722,49 @@ static void quantiles_of_earlier_windows_hold_from_the_first_sample_on(void **st
 	assert_int_equal(edges->buckets[0], 5);
 	samples(&court, CONTROL, 5, 40);
 	samples(&court, CANARY, 6, 20);
+	a_minute_later(&court);
 	says(&court, VERDICT_ROLLBACK, "respond_time above 8 ms more than ");
 	assert_int_equal(court.said.metrics[0].canary_events, 20);
+}
+
+/* A server stands still for a moment: all who wait for it wait at once. */
+static void what_comes_at_once_rolls_nothing_back_and_what_comes_again_and_again_does(void **state)
+{
+	struct court court;
+	unsigned int slow = 0, looks = 0;
+
+	(void)state;
+	begin(&court, "respond_time", NULL);
+	court.metrics[0].critical = true;
+	clients(&court, 3000, 12000);
+	samples(&court, CONTROL, 5, 200);
+	look(&court);
+	samples(&court, CONTROL, 5, 1400);
+	samples(&court, CANARY, 5, 300);
+	says(&court, VERDICT_CONTINUE, "");
+	for (int i = 0; i < 10; i++) {
+		/* Two looks may see it. */
+		if (i == 3 || i == 4)
+			samples(&court, CANARY, 16, slow += 30);
+		says(&court, VERDICT_CONTINUE, "");
+	}
+	assert_int_equal(court.said.metrics[0].canary_events, 60);
+	while (look(&court), court.said.verdict != VERDICT_ROLLBACK && looks++ < 20)
+		samples(&court, CANARY, 16, ++slow);
+	assert_in_range(looks, 3, 15);
+}
+
+/* Of failures it is: a canary that is gone for a second is gone. */
+static void failures_that_come_at_once_roll_back(void **state)
+{
+	struct court court;
+
+	(void)state;
+	begin(&court, "connect_failure", NULL);
+	clients(&court, 300, 1200);
+	look(&court);
+	events(&court, METRIC_CONNECT_FAILURE, 30, 0);
+	says(&court, VERDICT_ROLLBACK, "connect_failure more than ");
 }
 
 /* The tail alone is nearly twice as long: beyond the median both arms are alike. */
@@ -1042,6 +1090,9 @@ int main(void)
 			a_response_size_that_changes_asks_for_a_pause_until_it_is_acknowledged),
 		cmocka_unit_test(times_are_judged_beyond_quantiles_of_control),
 		cmocka_unit_test(quantiles_of_earlier_windows_hold_from_the_first_sample_on),
+		cmocka_unit_test(
+			what_comes_at_once_rolls_nothing_back_and_what_comes_again_and_again_does),
+		cmocka_unit_test(failures_that_come_at_once_roll_back),
 		cmocka_unit_test(times_promote_only_where_each_x_passes),
 		cmocka_unit_test(three_failing_samples_in_a_row_are_rollback),
 		cmocka_unit_test(a_critical_sample_without_data_never_passes),

@@ -69,6 +69,7 @@ void edges_begin_window(struct judge_state *state)
 {
 	memset(state->edges, 0, sizeof(state->edges));
 	for (size_t sample = 0; sample < TRACK_SAMPLES; sample++) {
+		state->edges[sample].looked_ns[0] = state->window_ns;
 		for (size_t i = 0; i < TRACK_BUCKETS; i++)
 			state->earlier[sample][i] += state->running[sample][i];
 		if (all_of(state->earlier[sample]) >= JUDGE_EDGES_FROM)
@@ -102,9 +103,71 @@ static void note_before(const struct judge_input *input, size_t sample, struct j
 	}
 }
 
-bool edges_look(struct judge_state *state, const struct judge_input *input)
+/* ---- bursts ---- */
+
+/* Counts never fall; but should the kernel's be lost, none is below none. */
+static uint64_t since(uint64_t now, uint64_t before)
 {
-	bool has_fixed = false;
+	return now > before ? now - before : 0;
+}
+
+/* The look from which on there was a burst, if there was one; JUDGE_LOOKS: none is near. */
+static size_t burst_from(const struct judge_edges *edges, uint64_t now_ns)
+{
+	size_t from = JUDGE_LOOKS;
+
+	for (size_t i = 0; i < JUDGE_LOOKS; i++)
+		if (edges->looked_ns[i] && now_ns - edges->looked_ns[i] <= JUDGE_BURST_NS)
+			from = i;
+	return from;
+}
+
+/* @now: of the canary, above the x, by rule. */
+static bool note_burst(struct judge_edges *edges, size_t edge, size_t from,
+		       const uint64_t now[RULES_MAX][JUDGE_EDGES])
+{
+	uint64_t came[RULES_MAX], most = 0, all = 0;
+
+	for (size_t rule = 0; rule < RULES_MAX; rule++) {
+		came[rule] = since(now[rule][edge], edges->above_looked[from][rule][edge]);
+		all += came[rule];
+		most += edges->burst[rule][edge];
+	}
+	for (size_t rule = 0; all > most && rule < RULES_MAX; rule++)
+		edges->burst[rule][edge] = came[rule];
+	return all > most;
+}
+
+static bool note_bursts(struct judge_edges *edges, const struct judge_input *input, size_t sample,
+			uint64_t now_ns)
+{
+	uint64_t now[RULES_MAX][JUDGE_EDGES] = {0};
+	size_t from = burst_from(edges, now_ns);
+	bool has_grown = false;
+
+	if (now_ns <= edges->looked_ns[0])
+		return false;
+	for (size_t rule = 0; rule < input->rules_count; rule++)
+		for (size_t i = 0; i < edges->count; i++)
+			now[rule][i] = since(
+				above(input->rules[rule].arms[TRACK_CANARY].first_samples[sample],
+				      edges->buckets[i]),
+				edges->above_before[rule][TRACK_CANARY][i]);
+	for (size_t i = 0; from < JUDGE_LOOKS && i < edges->count; i++)
+		has_grown |= note_burst(edges, i, from, now);
+	for (size_t look = JUDGE_LOOKS - 1; look; look--) {
+		edges->looked_ns[look] = edges->looked_ns[look - 1];
+		memcpy(edges->above_looked[look], edges->above_looked[look - 1],
+		       sizeof(edges->above_looked[look]));
+	}
+	edges->looked_ns[0] = now_ns;
+	memcpy(edges->above_looked[0], now, sizeof(edges->above_looked[0]));
+	return has_grown;
+}
+
+bool edges_look(struct judge_state *state, const struct judge_input *input, uint64_t now_ns)
+{
+	bool has_changed = false;
 
 	memset(state->running, 0, sizeof(state->running));
 	for (size_t sample = 0; sample < TRACK_SAMPLES; sample++) {
@@ -118,13 +181,14 @@ bool edges_look(struct judge_state *state, const struct judge_input *input)
 			for (size_t i = 0; i < TRACK_BUCKETS; i++)
 				running[i] += control->first_samples[sample][i];
 		}
-		if (edges->count || all_of(running) < JUDGE_EDGES_FROM)
-			continue;
-		choose(running, edges);
-		note_before(input, sample, edges);
-		has_fixed |= edges->count > 0;
+		if (!edges->count && all_of(running) >= JUDGE_EDGES_FROM) {
+			choose(running, edges);
+			note_before(input, sample, edges);
+			has_changed |= edges->count > 0;
+		}
+		has_changed |= note_bursts(edges, input, sample, now_ns);
 	}
-	return has_fixed;
+	return has_changed;
 }
 
 /* ---- counting ---- */
@@ -132,12 +196,6 @@ bool edges_look(struct judge_state *state, const struct judge_input *input)
 struct side {
 	uint64_t above[TRACK_ARMS], all[TRACK_ARMS];
 };
-
-/* Counts never fall; but should the kernel's be lost, none is below none. */
-static uint64_t since(uint64_t now, uint64_t before)
-{
-	return now > before ? now - before : 0;
-}
 
 static struct side count_side(const struct judge_edges *edges, const struct judge_input *input,
 			      enum track_sample sample, size_t rule, size_t edge)
@@ -185,6 +243,8 @@ static void compare(const struct judge_edges *edges, const struct judge_input *i
 		if (!has_two_arms(&input->rules[rule]))
 			continue;
 		side = count_side(edges, input, sample, rule, edge);
+		comparison->burst[comparison->count] =
+			sample == SAMPLE_RESPONSE_SIZE ? 0 : edges->burst[rule][edge];
 		out->canary_clients += side.all[TRACK_CANARY];
 		out->control_clients += side.all[TRACK_CONTROL];
 		add_side(comparison, &side, is_below, pi);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "guard/evidence.h"
 
+#include <string.h>
+
 static void begin(const struct judge *judge, struct evidence *out)
 {
 	out->window = judge->state.window;
@@ -37,6 +39,7 @@ static struct comparison *add_comparison(struct evidence *out)
 
 static void add_stratum(struct comparison *comparison, uint64_t canary, uint64_t control, double pi)
 {
+	comparison->burst[comparison->count] = 0;
 	comparison->strata[comparison->count++] =
 		(struct guard_stratum){.k = canary, .n = canary + control, .pi = pi};
 	comparison->canary_events += canary;
@@ -46,6 +49,24 @@ static void add_stratum(struct comparison *comparison, uint64_t canary, uint64_t
 const struct guard_stratum *comparison_strata(const struct comparison *comparison)
 {
 	return comparison->others ? comparison->others : comparison->strata;
+}
+
+double comparison_log_e(const struct comparison *comparison, double psi0)
+{
+	struct guard_stratum strata[RULES_MAX];
+
+	if (comparison->others)
+		return guard_log_e(comparison->others, comparison->count, psi0);
+	memcpy(strata, comparison->strata, sizeof(strata));
+	for (size_t i = 0; i < comparison->count; i++) {
+		uint64_t burst = comparison->burst[i];
+
+		if (burst > strata[i].k)
+			burst = strata[i].k;
+		strata[i].k -= burst;
+		strata[i].n -= burst;
+	}
+	return guard_log_e(strata, comparison->count, psi0);
 }
 
 /* ---- what is counted client by client ---- */

@@ -26,8 +26,9 @@ struct comparison {
 	struct guard_stratum strata[RULES_MAX];
 	const struct guard_stratum *others; /* instead of strata: the caller's */
 	size_t count;
-	uint8_t edge;  /* of samples: the event is one in a bucket above it */
-	bool is_below; /* or in it, or below */
+	uint8_t edge;		   /* of samples: the event is one in a bucket above it */
+	bool is_below;		   /* or in it, or below */
+	uint64_t burst[RULES_MAX]; /* of the strata's k: came at once; of times alone */
 	uint64_t canary_events, control_events;
 	double log_e; /* of rollback; the judge fills it in */
 };
@@ -50,6 +51,8 @@ static inline bool has_two_arms(const struct judge_rule *rule)
 }
 
 const struct guard_stratum *comparison_strata(const struct comparison *comparison);
+/* The logarithm of E against psi <= @psi0, without what came at once. */
+double comparison_log_e(const struct comparison *comparison, double psi0);
 
 /* Of a failure that the kernel counts. */
 void evidence_of_events(const struct judge *judge, const struct judge_input *input,
@@ -66,10 +69,10 @@ void evidence_of_window(const struct judge_input *input, enum metric_source sour
 
 /* TRACK_SAMPLES: the metric is none of samples. */
 enum track_sample sample_of_metric(enum kernel_metric metric);
-/* Notes control's first samples; fixes the x of this window as soon as they can be. True: it did.
- */
-bool edges_look(struct judge_state *state, const struct judge_input *input);
-/* A window begins: x of what earlier ones saw, where that is enough. */
+/* Notes control's first samples and what came at once; fixes the x of this window as soon as they
+ * can be. True: the state has changed. */
+bool edges_look(struct judge_state *state, const struct judge_input *input, uint64_t now_ns);
+/* A window begins (state->window_ns): x of what earlier ones saw, where that is enough. */
 void edges_begin_window(struct judge_state *state);
 /* The upper edge of a bucket: in milliseconds, which it holds; or in bytes, which it does not. */
 uint64_t edge_value(enum track_sample sample, uint8_t bucket);

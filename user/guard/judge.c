@@ -30,10 +30,10 @@ void judge_begin_window(struct judge *judge, uint32_t window, bool changed, uint
 	struct judge_state *state = &judge->state;
 
 	changed |= !state->has_window;
-	edges_begin_window(state);
 	state->has_window = true;
 	state->window = window;
 	state->window_ns = now_ns;
+	edges_begin_window(state);
 	state->follows_change = changed;
 	state->has_fallen_back = false;
 	if (!changed)
@@ -296,7 +296,7 @@ static bool look_once(struct judge *judge, const struct judge_input *input, uint
 	for (size_t i = 0; i < input->rules_count; i++)
 		look.has_two_arms |= has_two_arms(&input->rules[i]);
 	note_fall_back(&look);
-	look.has_changed |= edges_look(&judge->state, input);
+	look.has_changed |= edges_look(&judge->state, input, now_ns);
 	for (size_t i = 0; i < judge->rollout->metrics_count; i++)
 		judge_metric(&look, i);
 	judge_sample_ratio(&look);

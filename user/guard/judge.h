@@ -25,6 +25,9 @@
  *   before the samples which count by them. They are the upper edges of the buckets that hold the
  *   50, 75, 90 and 99% quantiles of control's first samples: of the rollout's earlier windows, if
  *   there are 200; else of this window, once control has 200, and then only later samples count.
+ * - A server that stands still for a moment makes many clients wait at once, who are one event and
+ *   not as many: of times the two looks in which most came above an x are left out of what speaks
+ *   against the canary. That only takes from E, so the first promise holds.
  */
 #ifndef XDP_CANARY_JUDGE_H
 #define XDP_CANARY_JUDGE_H
@@ -35,7 +38,9 @@
 
 #define JUDGE_EDGES	      4
 #define JUDGE_EDGES_FROM      200 /* first samples of control, for its quantiles to mean something */
-#define JUDGE_FAILING_SAMPLES 3	  /* in a row are ROLLBACK */
+#define JUDGE_LOOKS	      2	  /* as long as a burst */
+#define JUDGE_BURST_NS	      10000000000ULL /* looks that are further apart tell of no burst */
+#define JUDGE_FAILING_SAMPLES 3		     /* in a row are ROLLBACK */
 
 enum judge_sample {
 	JUDGE_SAMPLE_NONE, /* there was none yet */
@@ -53,6 +58,11 @@ struct judge_edges {
 	/* First samples that were there when they were fixed: above each, and in all. */
 	uint64_t above_before[RULES_MAX][TRACK_ARMS][JUDGE_EDGES];
 	uint64_t all_before[RULES_MAX][TRACK_ARMS];
+	/* Of the canary, above each, since: at the last look and the one before; and what came in
+	 * the two looks in which most came. */
+	uint64_t looked_ns[JUDGE_LOOKS]; /* 0: there was none */
+	uint64_t above_looked[JUDGE_LOOKS][RULES_MAX][JUDGE_EDGES];
+	uint64_t burst[RULES_MAX][JUDGE_EDGES];
 };
 
 struct judge_metric_state {

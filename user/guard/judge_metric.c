@@ -83,8 +83,7 @@ static double log_e_of(struct evidence *evidence, double psi0)
 	for (size_t i = 0; i < evidence->count; i++) {
 		struct comparison *comparison = &evidence->comparisons[i];
 
-		comparison->log_e =
-			guard_log_e(comparison_strata(comparison), comparison->count, psi0);
+		comparison->log_e = comparison_log_e(comparison, psi0);
 		log_e[i] = comparison->log_e;
 	}
 	return guard_log_mean(log_e, evidence->count);

@@ -38,12 +38,16 @@ static json_t *edges_to_json(const struct judge_edges *edges)
 
 	for (size_t i = 0; i < JUDGE_EDGES; i++)
 		buckets[i] = edges->buckets[i];
-	return json_pack("{s:o, s:o, s:o}", "buckets", numbers_to_json(buckets, edges->count),
-			 "above_before",
-			 numbers_to_json(&edges->above_before[0][0][0],
-					 RULES_MAX * TRACK_ARMS * JUDGE_EDGES),
-			 "all_before",
-			 numbers_to_json(&edges->all_before[0][0], RULES_MAX * TRACK_ARMS));
+	return json_pack(
+		"{s:o, s:o, s:o, s:o, s:o, s:o}", "buckets", numbers_to_json(buckets, edges->count),
+		"looked_ns", numbers_to_json(edges->looked_ns, JUDGE_LOOKS), "above_looked",
+		numbers_to_json(&edges->above_looked[0][0][0],
+				JUDGE_LOOKS * RULES_MAX * JUDGE_EDGES),
+		"burst", numbers_to_json(&edges->burst[0][0], RULES_MAX * JUDGE_EDGES),
+		"above_before",
+		numbers_to_json(&edges->above_before[0][0][0],
+				RULES_MAX * TRACK_ARMS * JUDGE_EDGES),
+		"all_before", numbers_to_json(&edges->all_before[0][0], RULES_MAX * TRACK_ARMS));
 }
 
 static json_t *metrics_to_json(const struct judge *judge)
@@ -176,7 +180,11 @@ static bool read_edges(const json_t *json, struct judge_edges *out)
 	if (!read_list(json_object_get(json, "buckets"), buckets, JUDGE_EDGES, &count) ||
 	    !read_numbers(json, "above_before", &out->above_before[0][0][0],
 			  RULES_MAX * TRACK_ARMS * JUDGE_EDGES) ||
-	    !read_numbers(json, "all_before", &out->all_before[0][0], RULES_MAX * TRACK_ARMS))
+	    !read_numbers(json, "all_before", &out->all_before[0][0], RULES_MAX * TRACK_ARMS) ||
+	    !read_numbers(json, "looked_ns", out->looked_ns, JUDGE_LOOKS) ||
+	    !read_numbers(json, "above_looked", &out->above_looked[0][0][0],
+			  JUDGE_LOOKS * RULES_MAX * JUDGE_EDGES) ||
+	    !read_numbers(json, "burst", &out->burst[0][0], RULES_MAX * JUDGE_EDGES))
 		return false;
 	out->count = (uint32_t)count;
 	for (size_t i = 0; i < count; i++) {
