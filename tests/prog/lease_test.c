@@ -462,6 +462,28 @@ static void by_drain_an_era_in_which_it_ended_unseen_goes_on(void **state)
 	lease_free(&lease);
 }
 
+/* A writer who comes just before it is over waits until it is: what follows begins at control. */
+static void by_drain_who_waits_for_its_end_comes_after_it(void **state)
+{
+	struct lease lease = lease_calm(__func__, ON_ROLLBACK_DRAIN, ROOM);
+	struct flow after[FLOWS];
+	uint64_t end;
+
+	(void)state;
+	begin_flows(&lease, CANARY);
+	era_change_share(lease.era, 2 * SHARE);
+	end_lease(&lease, 0);
+	begin_at_control(&lease, after);
+	lab_add_pin(lease.service, "198.51.100.0/24", 0, PIN_FOREVER);
+	end = jiffies_now(&lease) + 4;
+	shown(&lease)->era_ends = shown(&lease)->udp_ends = end - 1;
+	shown(&lease)->expiry = end - drain(&lease);
+	latch_expired(&lease);
+	assert_true(jiffies_now(&lease) >= end);
+	assert_these_stay(&lease, after);
+	lease_free(&lease);
+}
+
 /* One that the end of the lease came upon is not moved; without its record it is a new flow. */
 static void by_drain_a_repeated_syn_does_not_move_a_handshake(void **state)
 {
@@ -904,6 +926,7 @@ int main(void)
 		cmocka_unit_test(by_drain_a_writer_that_comes_after_it_finds_no_era),
 		cmocka_unit_test(by_drain_in_an_open_era_every_flow_stays_where_it_is),
 		cmocka_unit_test(by_drain_an_era_in_which_it_ended_unseen_goes_on),
+		cmocka_unit_test(by_drain_who_waits_for_its_end_comes_after_it),
 		cmocka_unit_test(by_drain_a_repeated_syn_does_not_move_a_handshake),
 		cmocka_unit_test(by_drain_numbers_of_eras_come_around),
 		cmocka_unit_test(lines_that_have_seen_many_eras_are_given_up),
