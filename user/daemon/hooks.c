@@ -16,6 +16,7 @@
 #include "util/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -305,4 +306,32 @@ int hooks_call(struct rollouts *rollouts, struct errors *errors)
 	error = begin_due(rollouts, queue, count, errors);
 	hook_calls_release(queue, count);
 	return error ? error : report_answered(rollouts, errors);
+}
+
+/* ---- metrics ---- */
+
+static bool has_hook(const struct service *service, enum hook_event on)
+{
+	for (size_t i = 0; i < service->rollout.hooks_count; i++)
+		if (service->rollout.hooks[i].on == on)
+			return true;
+	return false;
+}
+
+void rollouts_metrics(const struct rollouts *rollouts, FILE *out)
+{
+	const struct policy *policy =
+		rollouts && rollouts->control ? rollouts->control->policy : NULL;
+
+	fputs("# HELP xdp_canary_hook_failures_total Calls of hooks that came to nothing.\n"
+	      "# TYPE xdp_canary_hook_failures_total counter\n",
+	      out);
+	for (size_t i = 0; policy && i < policy->services_count; i++)
+		for (int on = HOOK_BEFORE_STEP; on <= HOOK_SUCCESS; on++)
+			if (has_hook(&policy->services[i], on))
+				fprintf(out,
+					"xdp_canary_hook_failures_total{service=\"%s\",on=\"%s\"} "
+					"%" PRIu64 "\n",
+					policy->services[i].name, hook_event_name(on),
+					hooks_failures(rollouts, policy->services[i].name, on));
 }

@@ -9,191 +9,16 @@
 #include "daemon/rollouts_internal.h"
 #include "observe/snapshot.h"
 #include "rollout/drive.h"
-#include "util/log.h"
 #include "util/text.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SWEEP_US	500000ULL
-#define SWEEP_STEP_US	2000ULL /* between two steps of a sweep: others have their turn */
 #define COUNTS_EVERY_NS (10 * 1000000000ULL)
 #define DRIFT_EVERY_NS	(60 * 1000000000ULL)
 #define DRIFT_MOST	.25
-
-/* ---- what is followed ---- */
-
-/* "rollouts/SERVICE": what follow.h remembers. */
-static void note_key(const char *service, char key[NAME_SIZE + 16])
-{
-	snprintf(key, NAME_SIZE + 16, "rollouts/%s", service);
-}
-
-/* A rollout that nobody followed yet, or that an earlier daemon did. */
-static int recall(struct rollouts *rollouts, const struct service *service, uint64_t id,
-		  struct followed *out)
-{
-	char key[NAME_SIZE + 16], *text = NULL;
-	json_t *json = NULL;
-	int error;
-
-	note_key(service->name, key);
-	error = store_note(rollouts->control->store, key, &text, rollouts->control->errors);
-	if (error && error != -ENOENT)
-		return error;
-	if (text)
-		json = json_loads(text, 0, NULL);
-	free(text);
-	if (!json || (uint64_t)json_integer_value(json_object_get(json, "id")) != id ||
-	    follow_from_json(out, service, json))
-		follow_init(out, service, id);
-	json_decref(json);
-	return 0;
-}
-
-static struct watched *watched_of(struct rollouts *rollouts, const char *service)
-{
-	for (size_t i = 0; i < rollouts->count; i++)
-		if (!strcmp(rollouts->list[i]->followed.service, service))
-			return rollouts->list[i];
-	return NULL;
-}
-
-void watched_free(struct watched *watched)
-{
-	if (!watched)
-		return;
-	samples_stop(watched);
-	follow_release(&watched->followed);
-	free(watched->counts);
-	free(watched->clients);
-	free(watched->judgement);
-	free(watched);
-}
-
-static void forget(struct rollouts *rollouts, size_t at)
-{
-	watched_free(rollouts->list[at]);
-	memmove(&rollouts->list[at], &rollouts->list[at + 1],
-		(--rollouts->count - at) * sizeof(*rollouts->list));
-}
-
-static int watch(struct rollouts *rollouts, const struct service *service, uint64_t id,
-		 struct watched **out)
-{
-	struct watched *watched = watched_of(rollouts, service->name), **grown;
-	int error;
-
-	*out = watched;
-	if (watched && watched->followed.id == id) {
-		follow_rebind(&watched->followed, service);
-		return 0;
-	}
-	if (watched)
-		for (size_t i = 0; i < rollouts->count; i++)
-			if (rollouts->list[i] == watched) {
-				forget(rollouts, i);
-				break;
-			}
-	grown = reallocarray(rollouts->list, rollouts->count + 1, sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	rollouts->list = grown;
-	watched = calloc(1, sizeof(*watched));
-	if (!watched)
-		return -ENOMEM;
-	watched->rollouts = rollouts;
-	error = recall(rollouts, service, id, &watched->followed);
-	if (error) {
-		free(watched);
-		return error;
-	}
-	watched->returned = true;
-	rollouts->list[rollouts->count++] = *out = watched;
-	return 0;
-}
-
-/* ---- what the store is told ---- */
-
-static int save_followed(struct watched *watched, struct store *store, struct errors *errors)
-{
-	char key[NAME_SIZE + 16], *text;
-	json_t *json = follow_to_json(&watched->followed);
-	int error;
-
-	note_key(watched->followed.service, key);
-	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	error = text ? store_set_note(store, key, text, errors) : -ENOMEM;
-	free(text);
-	json_decref(json);
-	return error;
-}
-
-static int save(struct watched *watched, struct store *store, struct errors *errors)
-{
-	const struct followed *followed = &watched->followed;
-	int error = 0;
-
-	if (watched->counts_count)
-		error = store_add_rollout_counts(store, followed->service, followed->id,
-						 watched->counts, watched->counts_count, errors);
-	for (size_t i = 0; i < watched->clients_count && !error; i++)
-		error = store_note_rollout_client(store, followed->service, followed->id,
-						  &watched->clients[i], errors);
-	if (!error && watched->has_news)
-		error = save_followed(watched, store, errors);
-	if (!error && watched->has_judgement)
-		error = store_set_judgement(store, followed->service, followed->id,
-					    watched->judgement, errors);
-	return error;
-}
-
-static bool has_to_save(const struct watched *watched)
-{
-	return watched->counts_count || watched->clients_count || watched->has_news ||
-	       watched->has_judgement;
-}
-
-static void saved(struct watched *watched)
-{
-	free(watched->counts);
-	watched->counts = NULL;
-	watched->counts_count = watched->clients_count = 0;
-	watched->has_news = watched->has_judgement = false;
-}
-
-/* One transaction for all of them. */
-static int save_all(struct rollouts *rollouts, struct errors *errors)
-{
-	struct store *store;
-	size_t i, count = events_have_to_be_saved(rollouts);
-	int error;
-
-	for (i = 0; i < rollouts->count; i++)
-		count += has_to_save(rollouts->list[i]);
-	if (!count)
-		return 0;
-	error = store_open_write(rollouts->place->state, rollouts->place->wait_ms, rollouts->actor,
-				 &store, errors);
-	if (error)
-		return error;
-	for (i = 0; i < rollouts->count && !error; i++)
-		if (has_to_save(rollouts->list[i]))
-			error = save(rollouts->list[i], store, errors);
-	if (!error && events_have_to_be_saved(rollouts))
-		error = events_save(rollouts, store, errors);
-	if (!error)
-		error = store_commit(store, errors);
-	store_close(store);
-	for (i = 0; i < rollouts->count && !error; i++)
-		saved(rollouts->list[i]);
-	if (!error)
-		rollouts->events.stored = rollouts->events.said;
-	return error;
-}
 
 /* ---- look ---- */
 
@@ -351,52 +176,13 @@ static int drive(struct watched *watched, const char *service, struct rollout_ev
 		return error;
 	found = policy_service(control->policy, service);
 	if (found)
-		error = save(watched, control->store, errors);
+		error = watched_save(watched, control->store, errors);
 	if (found && !error)
 		error = rollout_drive(control, found, event);
 	control_close(control);
 	if (!error)
-		saved(watched);
+		watched_saved(watched);
 	return error;
-}
-
-/* ---- whom what happened to ---- */
-
-static int note_client(const struct tracked_event *event, void *data)
-{
-	struct rollouts *rollouts = data;
-	struct rollout_client *grown;
-
-	for (size_t i = 0; i < rollouts->count; i++) {
-		struct watched *watched = rollouts->list[i];
-		const struct service *service =
-			policy_service(rollouts->control->policy, watched->followed.service);
-		const struct view *view =
-			service ? control_view(rollouts->control, service->name) : NULL;
-
-		if (!view || !(view->rollout & ROLLOUT_TRACKED) || view->track != event->track)
-			continue;
-		grown = reallocarray(watched->clients, watched->clients_count + 1, sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		watched->clients = grown;
-		grown += watched->clients_count++;
-		*grown = (struct rollout_client){.client = member_of(&event->client),
-						 .time_ns = time_now_ns()};
-		snprintf(grown->metric, sizeof(grown->metric), "%s",
-			 kernel_metric_name(event->metric));
-		snprintf(grown->cohort, sizeof(grown->cohort), "%s",
-			 service->cohorts[event->arm == TRACK_CANARY ? rollout_cohort(service) : 0]
-				 .name);
-		return 0;
-	}
-	return 0;
-}
-
-static void note_clients(struct rollouts *rollouts)
-{
-	if (rollouts->control->datapath)
-		track_each_new_event(rollouts->control->datapath, note_client, rollouts);
 }
 
 /* ---- act ---- */
@@ -408,7 +194,7 @@ static int keep_last_counts(struct watched *watched, const struct service *servi
 	struct gathered gathered;
 	int error;
 
-	note_clients(watched->rollouts);
+	rollouts_note_clients(watched->rollouts);
 	if (watched->window_is_new)
 		return 0;
 	error = gather(watched->rollouts->control, service, &watched->followed, state, &gathered);
@@ -469,7 +255,7 @@ static int follow_service(struct rollouts *rollouts, const struct service *servi
 	if (error || !state.id ||
 	    (!rollout_is_active(state.phase) && state.phase != ROLLOUT_SUCCEEDED))
 		return error;
-	error = watch(rollouts, service, state.id, &watched);
+	error = rollouts_watch(rollouts, service, state.id, &watched);
 	if (error)
 		return error;
 	watched->is_live = true;
@@ -506,8 +292,8 @@ static int look_again(struct rollouts *rollouts, struct errors *errors)
 static void forget_ended(struct rollouts *rollouts)
 {
 	for (size_t i = rollouts->count; i--;)
-		if (!rollouts->list[i]->is_live && !has_to_save(rollouts->list[i]))
-			forget(rollouts, i);
+		if (!rollouts->list[i]->is_live && !watched_has_to_save(rollouts->list[i]))
+			rollouts_forget(rollouts, i);
 }
 
 static int follow_all(struct rollouts *rollouts, struct errors *errors)
@@ -528,7 +314,7 @@ static int follow_all(struct rollouts *rollouts, struct errors *errors)
 	first = first ? first : error;
 	error = events_say(rollouts, errors);
 	first = first ? first : error;
-	error = save_all(rollouts, errors);
+	error = rollouts_save(rollouts, errors);
 	if (!error)
 		for (i = 0; i < rollouts->count; i++)
 			rollouts->list[i]->window_is_new = false;
@@ -546,61 +332,6 @@ int rollouts_round(struct rollouts *rollouts, struct errors *errors)
 		error = follow_all(rollouts, errors);
 	control_rest(rollouts->control);
 	return error;
-}
-
-static bool has_hook(const struct service *service, enum hook_event on)
-{
-	for (size_t i = 0; i < service->rollout.hooks_count; i++)
-		if (service->rollout.hooks[i].on == on)
-			return true;
-	return false;
-}
-
-void rollouts_metrics(const struct rollouts *rollouts, FILE *out)
-{
-	const struct policy *policy =
-		rollouts && rollouts->control ? rollouts->control->policy : NULL;
-
-	fputs("# HELP xdp_canary_hook_failures_total Calls of hooks that came to nothing.\n"
-	      "# TYPE xdp_canary_hook_failures_total counter\n",
-	      out);
-	for (size_t i = 0; policy && i < policy->services_count; i++)
-		for (int on = HOOK_BEFORE_STEP; on <= HOOK_SUCCESS; on++)
-			if (has_hook(&policy->services[i], on))
-				fprintf(out,
-					"xdp_canary_hook_failures_total{service=\"%s\",on=\"%s\"} "
-					"%" PRIu64 "\n",
-					policy->services[i].name, hook_event_name(on),
-					hooks_failures(rollouts, policy->services[i].name, on));
-}
-
-/* ---- the sweep ---- */
-
-static int sweep_step(struct rollouts *rollouts)
-{
-	struct control *control = rollouts->control;
-	uint64_t jiffies;
-	int more;
-
-	if (!rollouts->count || !control || !control->datapath)
-		return 0;
-	if (!rollouts->sweep && track_sweep_new(control->datapath, &rollouts->sweep))
-		return 0;
-	if (datapath_jiffies(control->datapath, &jiffies, control->errors))
-		return 0;
-	more = track_sweep_step(rollouts->sweep, control->datapath, jiffies);
-	if (!more)
-		note_clients(rollouts);
-	return more;
-}
-
-static int on_sweep(sd_event_source *source, uint64_t time, void *data)
-{
-	int more = sweep_step(data);
-
-	(void)time;
-	sd_event_source_set_time_relative(source, more > 0 ? SWEEP_STEP_US : SWEEP_US);
-	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 /* The tests' hour is shorter: XDP_CANARY_WINDOW_MS. */
@@ -625,8 +356,7 @@ int rollouts_new(sd_event *event, const struct place *place, const struct actor 
 	rollouts->actor = actor;
 	rollouts->counters = counters;
 	rollouts->window_ns = window_from_environment();
-	error = sd_event_add_time_relative(event, &rollouts->timer, CLOCK_MONOTONIC, SWEEP_US, 0,
-					   on_sweep, rollouts);
+	error = sweep_start(rollouts);
 	if (error >= 0)
 		error = probes_start(rollouts);
 	if (error < 0) {
@@ -642,11 +372,10 @@ void rollouts_free(struct rollouts *rollouts)
 	if (!rollouts)
 		return;
 	while (rollouts->count)
-		forget(rollouts, 0);
+		rollouts_forget(rollouts, 0);
 	free(rollouts->list);
 	probes_stop(rollouts);
-	sd_event_source_disable_unref(rollouts->timer);
-	track_sweep_free(rollouts->sweep);
+	sweep_stop(rollouts);
 	control_close(rollouts->control);
 	free(rollouts);
 }

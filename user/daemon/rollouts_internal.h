@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Between the files of the daemon's rollouts: rollouts.c, samples.c, hooks.c, credit.c,
- * rollout_log.c. */
+/* Between the files of the daemon's rollouts: rollouts.c, watched.c, sweep.c, samples.c, hooks.c,
+ * credit.c, rollout_log.c. */
 #ifndef XDP_CANARY_DAEMON_ROLLOUTS_INTERNAL_H
 #define XDP_CANARY_DAEMON_ROLLOUTS_INTERNAL_H
 
@@ -56,7 +56,26 @@ struct rollouts {
 	struct event_log events;
 };
 
+/* ---- watched.c: what is followed, and what the store is told of it ---- */
+
+/* The service's rollout @id; as an earlier daemon left it, if one followed it. */
+int rollouts_watch(struct rollouts *rollouts, const struct service *service, uint64_t id,
+		   struct watched **out);
+void rollouts_forget(struct rollouts *rollouts, size_t at);
 void watched_free(struct watched *watched);
+bool watched_has_to_save(const struct watched *watched);
+/* In a transaction of the caller's, who says that it is done: watched_saved(). */
+int watched_save(struct watched *watched, struct store *store, struct errors *errors);
+void watched_saved(struct watched *watched);
+/* All of them, in one transaction. */
+int rollouts_save(struct rollouts *rollouts, struct errors *errors);
+
+/* ---- sweep.c: who waits too long, and to whom what happened ---- */
+
+int sweep_start(struct rollouts *rollouts);
+void sweep_stop(struct rollouts *rollouts);
+/* Takes what the kernel says of clients. */
+void rollouts_note_clients(struct rollouts *rollouts);
 
 int probes_start(struct rollouts *rollouts);
 void probes_stop(struct rollouts *rollouts);
