@@ -78,8 +78,8 @@ bench: $(BUILD)/tests/bench/bench
 # Other languages: the independent reference, and end to end in network namespaces.
 REFERENCE_TESTS := $(sort $(wildcard tests/reference/test_*.py))
 E2E_TESTS := $(sort $(wildcard tests/e2e/*_test.py))
-# They wait for minutes, and compute little: the others need not wait for them.
-PATIENT_TESTS := tests/e2e/affinity_test.py
+# They take minutes of one CPU at most, and time nothing: the others need not wait for them.
+PATIENT_TESTS := $(addprefix tests/e2e/,affinity_test.py quic_test.py upgrade_test.py)
 
 # What the references ask for our own answers.
 REFERENCE_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/reference/*.c)))
