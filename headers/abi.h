@@ -80,9 +80,9 @@ enum view_flag {
 
 /* Of a service's rollout, in view.rollout. */
 enum view_rollout {
-	ROLLOUT_COHORT = 3 << 0,      /* the canary that it is about; 0: there is none */
-	ROLLOUT_CUT = 1 << 2,	      /* the end of the lease, or the latch, takes live flows, too */
-	ROLLOUT_TRACKED = 1 << 3,     /* its clients are followed (tracked.h) */
+	ROLLOUT_COHORT = 3 << 0,  /* the canary that it is about; 0: there is none */
+	ROLLOUT_CUT = 1 << 2,	  /* the end of the lease, or the latch, takes live flows, too */
+	ROLLOUT_TRACKED = 1 << 3, /* its clients are followed (tracked.h) */
 	ROLLOUT_LATCH_LEASE = 1 << 4, /* the latch is that of an ended lease, else of a rollback */
 	ROLLOUT_LATCHED = 7 << 5,     /* bit 4 + c: canary c is latched at control */
 };
@@ -319,8 +319,7 @@ pure_inline __u32 ring_slot(__u16 backend)
 }
 
 /* Word 0 of a next hop: destination MAC in bits 0-47 as it lies in memory, valid flag above. */
-#define NEXT_HOP_VALID	  (1ULL << 48)
-#define NEXT_HOP_MAC_MASK ((1ULL << 48) - 1)
+#define NEXT_HOP_VALID (1ULL << 48)
 
 enum backend_flag {
 	BACKEND_IPV6 = 1 << 0,	 /* address (and source) are IPv6 */

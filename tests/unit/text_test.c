@@ -255,28 +255,6 @@ static void every_duration_parses_back_from_its_text(void **state)
 		assert_duration(text_format_duration(durations[i], text), durations[i]);
 }
 
-static void a_size_takes_binary_units_and_no_others(void **state)
-{
-	static const char *const texts[] = {"64K", "64ki", "64KiB", "64 Ki", "Ki", "1.5Mi", "1Ti"};
-	uint64_t size = 0;
-
-	(void)state;
-	assert_int_equal(text_size("10", &size), 0);
-	assert_int_equal(size, 10);
-	assert_int_equal(text_size("64Ki", &size), 0);
-	assert_int_equal(size, 65536);
-	assert_int_equal(text_size("64Mi", &size), 0);
-	assert_int_equal(size, 67108864);
-	assert_int_equal(text_size("17179869183Gi", &size), 0);
-	assert_int_equal(size, 17179869183ULL << 30);
-	assert_int_equal(text_size("17179869184Gi", &size), -ERANGE);
-	assert_int_equal(text_size("99999999999999999999", &size), -ERANGE);
-	for (size_t i = 0; i < COUNT(texts); i++)
-		assert_int_equal(text_size(texts[i], &size), -EINVAL);
-	for (size_t i = 0; i < COUNT(not_decimal); i++)
-		assert_int_equal(text_size(not_decimal[i], &size), -EINVAL);
-}
-
 static void a_name_has_1_to_63_lower_case_letters_digits_and_inner_dashes(void **state)
 {
 	static const char *const names[] = {"a", "0", "api", "http-5xx", "a_b", "a--b"};
@@ -451,7 +429,6 @@ int main(void)
 		cmocka_unit_test(a_duration_in_another_form_is_refused),
 		cmocka_unit_test(a_duration_that_overflows_is_refused),
 		cmocka_unit_test(every_duration_parses_back_from_its_text),
-		cmocka_unit_test(a_size_takes_binary_units_and_no_others),
 		cmocka_unit_test(a_name_has_1_to_63_lower_case_letters_digits_and_inner_dashes),
 		cmocka_unit_test(a_time_is_rfc_3339_with_any_offset),
 		cmocka_unit_test(a_time_before_now_is_a_duration_with_a_minus),

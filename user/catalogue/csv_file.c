@@ -109,3 +109,54 @@ out:
 	csv_free(reading.csv);
 	return error;
 }
+
+/* ---- whole or not at all ---- */
+
+struct whole {
+	const struct csv_file *file;
+	struct bad_rows *bad;
+};
+
+static int give_header(const struct csv_record *record, void *data)
+{
+	const struct whole *whole = data;
+
+	return whole->file->header(record, whole->file->data);
+}
+
+static int give_row(const struct csv_record *record, void *data)
+{
+	const struct whole *whole = data;
+
+	return whole->file->row(record, whole->file->data);
+}
+
+static int note_problem(const struct csv_problem *problem, bool has_header, bool is_end, void *data)
+{
+	const struct whole *whole = data;
+
+	bad_rows_add(whole->bad, problem->line, problem->column, has_header ? "row" : "header",
+		     problem->hint, "%s", problem->what);
+	return is_end || !has_header ? -EINVAL : 0;
+}
+
+int csv_read_whole(const struct csv_file *file, struct bad_rows *bad, const char *header,
+		   struct errors *errors)
+{
+	struct whole whole = {file, bad};
+	const struct csv_file given = {
+		.path = file->path,
+		.header = give_header,
+		.row = give_row,
+		.problem = note_problem,
+		.data = &whole,
+	};
+	int error = csv_read_file(&given, errors);
+
+	bad_rows_tell(bad, file->path, false, errors);
+	if (!error && bad->count)
+		return -EINVAL;
+	if (error == -ENODATA)
+		return errors_add(errors, NULL, file->path, header, "it is empty");
+	return error;
+}

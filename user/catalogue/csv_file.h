@@ -6,6 +6,7 @@
 #ifndef XDP_CANARY_CSV_FILE_H
 #define XDP_CANARY_CSV_FILE_H
 
+#include "catalogue/bad_rows.h"
 #include "catalogue/csv.h"
 #include "util/errors.h"
 
@@ -25,5 +26,12 @@ struct csv_file {
 
 /* -ENODATA: the file is empty, which nothing is said of. */
 int csv_read_file(const struct csv_file *file, struct errors *errors);
+/*
+ * The same of a file that is taken whole or not at all: what is wrong with it, also what the
+ * callbacks have put into @bad, is said; then -EINVAL. @file->problem is not called. @header: what
+ * the first line of an empty one is to be.
+ */
+int csv_read_whole(const struct csv_file *file, struct bad_rows *bad, const char *header,
+		   struct errors *errors);
 
 #endif

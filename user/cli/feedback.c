@@ -243,33 +243,17 @@ static int take_row(const struct csv_record *record, void *data)
 	return 0;
 }
 
-static int take_problem(const struct csv_problem *problem, bool has_header, bool is_end, void *data)
-{
-	struct reading *reading = data;
-
-	bad_rows_add(&reading->bad, problem->line, problem->column, "row", problem->hint, "%s",
-		     problem->what);
-	return is_end || !has_header ? -EINVAL : 0;
-}
-
 static int read_file(struct reading *reading)
 {
 	const struct csv_file file = {
 		.path = reading->file,
 		.header = take_header,
 		.row = take_row,
-		.problem = take_problem,
 		.data = reading,
 	};
-	int error = csv_read_file(&file, reading->cli->errors);
 
-	bad_rows_tell(&reading->bad, reading->file, false, reading->cli->errors);
-	if (!error && reading->bad.count)
-		return -EINVAL;
-	if (error == -ENODATA)
-		return errors_add(reading->cli->errors, NULL, reading->file,
-				  "its first line is to be " HEADER, "it is empty");
-	return error;
+	return csv_read_whole(&file, &reading->bad, "its first line is to be " HEADER,
+			      reading->cli->errors);
 }
 
 /* ---- import: the command ---- */

@@ -21,15 +21,6 @@ const char *rollout_phase_name(enum rollout_phase phase)
 	return phase_names[phase];
 }
 
-enum rollout_phase rollout_phase_by_name(const char *name)
-{
-	int phase = 0;
-
-	while (phase < ROLLOUT_PHASES && strcmp(phase_names[phase], name))
-		phase++;
-	return phase;
-}
-
 bool rollout_is_active(enum rollout_phase phase)
 {
 	return phase == ROLLOUT_RUNNING || phase == ROLLOUT_PAUSED || phase == ROLLOUT_WAITING;

@@ -59,8 +59,6 @@ enum rollout_phase {
 		ROLLOUT_PHASES
 };
 const char *rollout_phase_name(enum rollout_phase phase);
-/* ROLLOUT_PHASES: none of that name. */
-enum rollout_phase rollout_phase_by_name(const char *name);
 /* Running, paused or waiting. */
 bool rollout_is_active(enum rollout_phase phase);
 /* Rolled back, aborted, killed or lease_expired: the canary is latched at control. */

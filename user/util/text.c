@@ -185,30 +185,6 @@ int text_duration(const char *text, uint64_t *milliseconds)
 	return 0;
 }
 
-int text_size(const char *text, uint64_t *out)
-{
-	unsigned int shift;
-	uint64_t value;
-	const char *end = read_number(text, &value);
-
-	if (!end)
-		return -EINVAL;
-	if (!*end)
-		shift = 0;
-	else if (!strcmp(end, "Ki"))
-		shift = 10;
-	else if (!strcmp(end, "Mi"))
-		shift = 20;
-	else if (!strcmp(end, "Gi"))
-		shift = 30;
-	else
-		return -EINVAL;
-	if (value == TOO_LARGE || value > UINT64_MAX >> shift)
-		return -ERANGE;
-	*out = value << shift;
-	return 0;
-}
-
 static bool is_name_end(char c)
 {
 	return (c >= 'a' && c <= 'z') || is_digit(c);

@@ -22,8 +22,6 @@ int text_real(const char *text, double *out);
 int text_percent(const char *text, uint32_t *ppm);
 /* "30s", "1h30m", units ms s m h d w, each at most once, greatest first. In milliseconds. */
 int text_duration(const char *text, uint64_t *milliseconds);
-/* "64Ki", "10": optional Ki, Mi, Gi. */
-int text_size(const char *text, uint64_t *out);
 /* [a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])? */
 bool text_is_name(const char *text);
 /* RFC 3339 ("2030-01-02T03:04:05Z", with offset too), or "-15m" before @now. Nanoseconds since
