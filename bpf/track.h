@@ -189,8 +189,8 @@ static __always_inline __u32 take_place(const struct followed *f)
 	for (int choice = 0; choice < TRACK_CHOICES; choice++)
 		consider_client_set(f->tag, choice, &best);
 	client = lookup(tracked_clients, best.place);
-	if (!client ||
-	    __sync_val_compare_and_swap(&client->tag, OBSERVED_FREE, f->tag) != OBSERVED_FREE)
+	if (!client || __sync_val_compare_and_swap(&client->tag, OBSERVED_FREE, OBSERVED_BUSY) !=
+			       OBSERVED_FREE)
 		return TRACK_NONE;
 	client->seen = (__u64)f->window << 32;
 	client->high = f->high;
@@ -198,6 +198,8 @@ static __always_inline __u32 take_place(const struct followed *f)
 	client->track = f->track;
 	client->rule = f->rule;
 	client->arm = f->arm;
+	/* Not before: a packet on another CPU that found it would count, and be forgotten. */
+	__sync_val_compare_and_swap(&client->tag, OBSERVED_BUSY, f->tag);
 	return best.place;
 }
 

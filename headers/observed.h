@@ -32,7 +32,8 @@ struct observed_client {
 } cache_aligned;
 BUILD_CHECK(sizeof(struct observed_client) == CACHE_LINE);
 
-enum observed_tag { OBSERVED_FREE, OBSERVED_DYING, OBSERVED_TAGS };
+/* Busy: of followed clients alone (tracked.h). */
+enum observed_tag { OBSERVED_FREE, OBSERVED_DYING, OBSERVED_BUSY, OBSERVED_TAGS };
 
 #define OBSERVED_FLOWS_SHIFT  24 /* 194 days of seconds; 2^40 flows */
 #define OBSERVED_SECONDS_MASK ((1u << OBSERVED_FLOWS_SHIFT) - 1)

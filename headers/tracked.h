@@ -9,8 +9,9 @@
  * a first is counted exactly once, on however many CPUs it happens. User space begins a window by
  * storing its number; the client's word follows with the client's next event.
  *
- * Life of a client's record:  free -> token (the program, by compare and swap, as the only one that
+ * Life of a client's record:  free -> busy (the program, by compare and swap, as the only one that
  *                             claims a place of those clients: see `claiming`)
+ *                             busy -> token (the program, when all else is filled in)
  *                             seen -> TRACK_CLOSED, then token -> dying (user space: nothing counts
  *                             in it any more, no packet finds it)
  *                             dying -> free (user space, zeroed, after a grace period)

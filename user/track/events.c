@@ -95,7 +95,7 @@ int track_each_new_event(struct datapath *datapath,
 	for (i = 0; i < datapath->maps[MAP_TRACKED_CLIENTS].entries && !error; i++) {
 		struct tracked_client *client = tracked_client(datapath, i);
 
-		if (load_acquire(&client->tag) >= OBSERVED_TAGS && client->seen)
+		if (load_acquire(&client->tag) >= OBSERVED_TAGS)
 			error = tell_client(&teller, client);
 	}
 	return error;

@@ -236,12 +236,9 @@ static void sweep_flow(struct track_sweep *sweep, struct datapath *datapath,
 
 /* ---- clients ---- */
 
-/* Away for a whole window: not seen in this one nor in the one before. 0: it is just being claimed.
- */
+/* Away for a whole window: not seen in this one nor in the one before. */
 static bool is_away(const struct tracked_service *service, uint64_t seen)
 {
-	if (!seen)
-		return false;
 	return seen == TRACK_CLOSED || load(&service->window) - seen_window(seen) > 1;
 }
 
@@ -251,7 +248,7 @@ static void sweep_client(struct track_sweep *sweep, struct datapath *datapath,
 	uint64_t tag = load_acquire(&client->tag), seen = load(&client->seen);
 	struct tracked_service *service;
 
-	if (tag == OBSERVED_FREE)
+	if (tag == OBSERVED_FREE || tag == OBSERVED_BUSY)
 		return;
 	if (tag == OBSERVED_DYING) {
 		if (!sweep->may_free || !track_free_client(client))
