@@ -28,7 +28,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lab as labs  # noqa: E402
-from lab import Lab  # noqa: E402
+from lab import ASKER, Lab  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.environ.get("XDP_CANARY", os.path.join(ROOT, "build", "xdp-canary"))
@@ -198,7 +198,7 @@ class Box:
     def fetch(self, path="/metrics", method="GET", port=9977, timeout=5):
         """(status, headers, body) of an HTTP request in the balancer's namespace."""
         with self.lab.namespace("lb"):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout, ASKER)
             with contextlib.closing(connection):
                 connection.request(method, path)
                 answer = connection.getresponse()

@@ -15,7 +15,7 @@ import unittest
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from box import Box, BoxTest, Traffic, config, service, vip, wait_for  # noqa: E402
+from box import ASKER, Box, BoxTest, Traffic, config, service, vip, wait_for  # noqa: E402
 
 SHARE = 0.3
 MAC, OTHER_MAC = "02:00:00:00:99:01", "02:00:00:00:99:02"
@@ -215,7 +215,7 @@ class Metrics(BoxTest):
     def query(self, lab, text):
         """[(labels, value)] of an instant query; none while Prometheus starts."""
         with contextlib.suppress(OSError), lab.namespace("lb"):
-            connection = http.client.HTTPConnection("127.0.0.1", 9090, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", 9090, 5, ASKER)
             with contextlib.closing(connection):
                 words = urllib.parse.urlencode({"query": text})
                 connection.request("GET", "/api/v1/query?" + words)

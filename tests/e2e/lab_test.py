@@ -184,6 +184,12 @@ class LabTest(unittest.TestCase):
                 lab.stop(server)
                 self.assertFalse(connection.get().ok)
 
+    def test_who_asks_whether_a_server_listens_does_not_find_itself(self):
+        with Lab(backends=1) as lab:
+            lab.run("b1", ["sysctl", "-qw", "net.ipv4.ip_local_port_range=8080 8083"])
+            self.assertEqual({lab._accepts("b1", 8080) for _ in range(100)}, {False})
+            lab.start_nginx("b1", port=8080)
+
     def test_http_load_runs_as_a_command_in_a_role(self):
         with Lab(backends=1) as lab:
             lab.start_nginx("b1")

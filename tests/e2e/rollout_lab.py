@@ -168,14 +168,14 @@ Failure = collections.namedtuple("Failure", "breaks best share only hours", defa
 TIMES = {"establish_time", "respond_time", "last_byte_time"}
 FAILURES = {
     "refuses": Failure("refuse", {"connect_failure"}),
-    "hangs": Failure("hang", {"unanswered"}),
+    "hangs": Failure("hang", {"unanswered", "quit"}),
     "resets": Failure("reset", {"unanswered", "silent"}, share="25%"),
     "slower": Failure("slow", {"last_byte_time", "respond_time"}, share="25%"),
     "closes": Failure("close", {"unanswered"}),
     "stalls": Failure("stall", {"quit", "silent"}),
     "loses": Failure("loss", {"retransmission", "syn_repeated", *TIMES}, share="25%"),
     "crashes": Failure("crash", {"connect_failure"}, share="25%"),
-    "breaks-for-a-segment": Failure("hang", {"unanswered"}, share="10%", only=SEGMENT_PREFIX),
+    "breaks-for-a-segment": Failure("hang", {"unanswered", "quit"}, share="10%", only=SEGMENT_PREFIX),
     "breaks-an-hour-in": Failure("refuse", {"connect_failure"}, share="25%", hours=1),
 }
 HOUR_MS = 10000  # what stands for the hour of a window where it is sped up

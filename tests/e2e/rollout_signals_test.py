@@ -19,7 +19,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import side_by_side  # noqa: E402
-from box import SEED, wait_for, why_not  # noqa: E402
+from box import ASKER, SEED, wait_for, why_not  # noqa: E402
 from rollout_lab import ENDED, SERVICE, RolloutLab, pause, steps  # noqa: E402
 from web_stub import HANG, PrometheusStub, Receiver  # noqa: E402
 
@@ -328,7 +328,7 @@ class Prometheus(SignalTest):
 
     def prometheus_is_ready(self):
         with contextlib.suppress(OSError), self.lab.lab.namespace("lb"):
-            connection = http.client.HTTPConnection("127.0.0.1", 9090, timeout=2)
+            connection = http.client.HTTPConnection("127.0.0.1", 9090, 2, ASKER)
             with contextlib.closing(connection):
                 connection.request("GET", "/-/ready")
                 return connection.getresponse().status == 200
