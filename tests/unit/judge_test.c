@@ -448,7 +448,21 @@ static void where_nothing_is_critical_nothing_promotes(void **state)
 	struct court court;
 
 	(void)state;
-	begin(&court, "respond_time", NULL);
+	begin(&court, "quit", NULL);
+	court.metrics[0].critical = false;
+	clients(&court, 3000, 12000);
+	says(&court, VERDICT_CONTINUE, "no metric is critical");
+}
+
+static void where_nothing_is_critical_no_data_of_any_metric_is_no_data(void **state)
+{
+	struct court court;
+
+	(void)state;
+	begin(&court, "quit", "respond_time", NULL);
+	court.metrics[0].critical = false;
+	court.rules[0].pi = .2;
+	says(&court, VERDICT_NODATA, "no metric has data");
 	clients(&court, 3000, 12000);
 	says(&court, VERDICT_CONTINUE, "no metric is critical");
 }
@@ -860,8 +874,7 @@ static void feedback_counts_in_the_window_that_its_time_falls_in(void **state)
 	court.metrics[0].kernel = METRIC_NOT_KERNEL;
 	court.input.windows[0] = (struct judge_windows){windows, 2};
 	begin_window(&court, 4, false);
-	says(&court, VERDICT_CONTINUE, "");
-	assert_int_equal(court.said.metrics[0].verdict, VERDICT_NODATA);
+	says(&court, VERDICT_NODATA, "no metric has data");
 	clients(&court, 3000, 12000);
 	running = (struct guard_stratum){first, first + 10, .2};
 	says(&court, VERDICT_CONTINUE, "");
@@ -1077,6 +1090,7 @@ int main(void)
 		cmocka_unit_test(windows_that_pass_nothing_together_pass_nothing),
 		cmocka_unit_test(no_data_never_passes),
 		cmocka_unit_test(where_nothing_is_critical_nothing_promotes),
+		cmocka_unit_test(where_nothing_is_critical_no_data_of_any_metric_is_no_data),
 		cmocka_unit_test(a_cohort_that_fell_back_is_no_data_and_its_window_passes_nothing),
 		cmocka_unit_test(clients_without_room_block_promotion_and_are_told_of),
 		cmocka_unit_test(drift_of_a_model_holds_promotion),

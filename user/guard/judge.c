@@ -162,9 +162,9 @@ static enum armed armed_of(const struct look *look)
 	return has_canary ? weakest : compared;
 }
 
-/* How critical metrics stand. */
+/* How metrics stand. */
 struct tally {
-	size_t critical, passed;
+	size_t critical, passed, with_data;
 	const struct metric_judgement *crossed, *without_data;
 };
 
@@ -181,7 +181,10 @@ static struct tally count_metrics(const struct look *look)
 		    (!tally.crossed ||
 		     states[i].excess > states[tally.crossed - out->metrics].excess))
 			tally.crossed = metric;
-		if (!metric->critical || metric->left_out)
+		if (metric->left_out)
+			continue;
+		tally.with_data += metric->verdict != VERDICT_NODATA;
+		if (!metric->critical)
 			continue;
 		tally.critical++;
 		tally.passed += metric->verdict == VERDICT_PROMOTE;
@@ -246,6 +249,8 @@ static void conclude_all(struct look *look)
 		conclude(look, VERDICT_NODATA, "the canary's clients go to control for now");
 	else if (tally.without_data)
 		conclude_by(look, VERDICT_NODATA, tally.without_data);
+	else if (!tally.with_data)
+		conclude(look, VERDICT_NODATA, "no metric has data");
 	else if (look->input->overflow && tally.critical)
 		conclude_overflow(look);
 	else if (tally.critical && tally.passed == tally.critical)
