@@ -31,6 +31,7 @@ struct table_rollout *table_rollout_new(void)
 			strcpy(service->rules[i].segment, rule_names[i]);
 	}
 	service->rules[RULE_DEFAULT].is_default = true;
+	table->metric.critical = true;
 	*plan = (struct rollout){
 		.is_given = true,
 		.steps = table->steps,
@@ -39,6 +40,8 @@ struct table_rollout *table_rollout_new(void)
 		.max_duration_ms = 7 * 86400000ULL,
 		.lease_ms = 30000,
 		.hooks = table->hooks,
+		.metrics = &table->metric,
+		.metrics_count = 1,
 	};
 	table->errors = errors_new();
 	table->now = (struct rollout_clock){1900000000 * SECOND, 1000 * SECOND, 1};

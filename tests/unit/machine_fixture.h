@@ -18,6 +18,7 @@ struct table_rollout {
 	struct service service;
 	struct step steps[STEPS_MAX];
 	struct rollout_hook hooks[HOOKS_MAX];
+	struct rollout_metric metric; /* the only one */
 	struct rollout_state state;
 	struct rollout_actions actions; /* of the last feed */
 	struct errors *errors;

@@ -325,14 +325,6 @@ static void check_weight(struct check *check, struct walk *walk, struct step *st
 	walk->is_shown |= step->weight_ppm > 0;
 }
 
-static bool has_critical(const struct rollout *rollout)
-{
-	for (size_t i = 0; i < rollout->metrics_count; i++)
-		if (rollout->metrics[i].critical)
-			return true;
-	return false;
-}
-
 /* An analysis waits until every critical metric lets the share pass. */
 static void check_analysis(struct check *check, const struct walk *walk, const struct step *step,
 			   const struct path *path)
@@ -348,7 +340,7 @@ static void check_analysis(struct check *check, const struct walk *walk, const s
 		errors_warn(check->errors, &place->where, object,
 			    "put it after a step that gives the canary a share",
 			    "the canary has no share here, there is nothing to analyse");
-	if (!has_critical(rollout) && check_is_good(check, rollout, "metrics"))
+	if (!rollout_has_critical(rollout) && check_is_good(check, rollout, "metrics"))
 		errors_warn(check->errors, &place->where, object,
 			    "write `critical: true` at a metric, or use `pause`",
 			    "waits for nothing, no metric is critical");

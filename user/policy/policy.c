@@ -147,6 +147,14 @@ struct segment *policy_segment(const struct policy *policy, const char *name)
 	return NULL;
 }
 
+bool rollout_has_critical(const struct rollout *rollout)
+{
+	for (size_t i = 0; i < rollout->metrics_count; i++)
+		if (rollout->metrics[i].critical)
+			return true;
+	return false;
+}
+
 struct service *policy_service(const struct policy *policy, const char *name)
 {
 	for (size_t i = 0; i < policy->services_count; i++)

@@ -193,6 +193,9 @@ struct rollout {
 	size_t hooks_count;
 };
 
+/* Is there one whose PROMOTE can be waited for? */
+bool rollout_has_critical(const struct rollout *rollout);
+
 struct service {
 	char name[NAME_SIZE];
 	struct position where; /* in the files */

@@ -319,18 +319,31 @@ static bool pause_is_over(struct feed *feed, const struct step *step)
 	return false;
 }
 
+/* NULL: nothing. Where no metric is critical, nothing is waited for but data. */
+static const char *analysis_waits(const struct feed *feed)
+{
+	const struct rollout_state *state = feed->state;
+
+	if (feed->event->facts.hold)
+		return feed->event->facts.hold;
+	if (!rollout_has_critical(feed->plan))
+		return doubt(feed);
+	return state->has_verdict && state->verdict == VERDICT_PROMOTE
+		       ? NULL
+		       : "until every critical metric says PROMOTE";
+}
+
 static bool analysis_is_over(struct feed *feed, const struct step *step)
 {
 	const struct rollout_state *state = feed->state;
-	const char *why = feed->event->facts.hold;
+	const char *why = analysis_waits(feed);
 
-	if (state->has_verdict && state->verdict == VERDICT_PROMOTE && !why)
+	if (!why)
 		return true;
 	if (state->step_ns >= step->analysis_timeout_ms * NS_PER_MS)
 		end_inconclusive(feed, "inconclusive: the timeout of the analysis is over");
 	else
-		wait_for(feed, WAIT_ANALYSIS,
-			 why ? why : "until every critical metric says PROMOTE");
+		wait_for(feed, WAIT_ANALYSIS, why);
 	return false;
 }
 
