@@ -138,6 +138,35 @@ class Verbs(RolloutTest):
         wait_for(lambda: self.status()["rules"][0]["set_ppm"] == 50000, 20)
         self.assertEqual((2, "canary"), (self.status()["id"], self.box.explain()["cohort"]))
 
+    def test_start_keeps_an_operators_share_until_step_1_and_says_that_it_falls(self):
+        self.begin(daemon=False)
+        self.succeeds(self.box("rollout", "set", "api", "20%"))
+        self.box.start("daemon")
+        answers = []
+        wait_for(lambda: not answers.append(self.box("rollout", "start", "api")) and not answers[-1].status, 20)
+        self.assertIn("falls from 20% to 5% as step 1 begins", answers[-1].err)
+        wait_for(lambda: self.status()["rules"][0]["set_ppm"] != 200000, 20)
+        self.assertEqual(50000, self.status()["rules"][0]["set_ppm"])
+        steps = [event for event in self.box("-j", "rollout", "history", "api").json["events"]
+                 if event["event"] == "step"]
+        self.assertEqual((200000, 50000), (steps[0]["before_ppm"], steps[0]["after_ppm"]))
+
+    def test_a_rule_that_no_step_names_is_never_touched(self):
+        api = rolling()
+        api["rules"].insert(0, {"segment": "vip", "allocate": {"canary": "0%"}})
+        self.applied(api, segments=[{"name": "vip", "cidrs": ["203.0.113.0/24"]}])
+        self.box.start("daemon")
+        self.succeeds(self.box("rollout", "set", "api", "10%", "--rule", "vip"))
+        wait_for(lambda: self.box("rollout", "start", "api").status == 0, 20)
+        for verb in ("retry", "start"):
+            self.assertIn(("vip", 100000, True), self.shares())
+            self.run_verb("abort")
+            self.run_verb(verb)
+        self.assertIn(("vip", 100000, True), self.shares())
+
+    def shares(self):
+        return [(rule["rule"], rule["set_ppm"], rule["live"]) for rule in self.status()["rules"]]
+
     def test_kill_ends_it_and_reset_closes_it(self):
         self.begin()
         self.at(1)

@@ -203,6 +203,25 @@ static void an_analysis_waits_for_promote(void **state)
 	assert_int_equal(table->shares[RULE_DEFAULT], 20000);
 }
 
+static void an_analysis_without_a_critical_metric_waits_for_data_alone(void **state)
+{
+	struct table_rollout *table = *state;
+
+	table->metric.critical = false;
+	add_weight(table, NULL, 10000);
+	add_pause(table, 60000);
+	add_analysis(table, 7200000);
+	add_weight(table, NULL, 20000);
+	start_rollout(table);
+	tick(table, VERDICT_NODATA);
+	tick_for(table, 11 * MINUTE, VERDICT_CONTINUE);
+	tick_for(table, 2 * MINUTE, VERDICT_NODATA);
+	assert_is(table, ROLLOUT_RUNNING, WAIT_ANALYSIS);
+	assert_int_equal(table->shares[RULE_DEFAULT], 10000);
+	tick(table, VERDICT_CONTINUE);
+	assert_int_equal(table->shares[RULE_DEFAULT], 20000);
+}
+
 static void an_analysis_without_end_is_inconclusive(void **state)
 {
 	struct table_rollout *table = *state;
@@ -897,16 +916,35 @@ static void start_keeps_a_share_below_its_first_step_and_drops_one_above(void **
 	struct table_rollout *table = *state;
 
 	table->service.rules[RULE_STAFF].base_ppm[1] = 1000;
-	add_weight(table, "staff", 20000);
 	add_weight(table, NULL, 10000);
+	add_weight(table, "staff", 20000);
 	table->shares[RULE_DEFAULT] = 5000;
 	table->shares[RULE_STAFF] = 900000;
 	table->has_live[RULE_STAFF] = table->has_live[RULE_DEFAULT] = true;
 	start_rollout(table);
 	assert_int_equal(table->shares[RULE_DEFAULT], 5000);
 	assert_int_equal(table->shares[RULE_STAFF], 1000);
-	assert_int_equal(table->state.shares[0].ppm, 1000);
-	assert_int_equal(table->state.shares[1].ppm, 5000);
+	assert_int_equal(table->state.shares[0].ppm, 5000);
+	assert_int_equal(table->state.shares[1].ppm, 1000);
+}
+
+/* Else it would fall to nothing, for as long as a gate says no. */
+static void a_share_above_step_1_stays_until_that_begins(void **state)
+{
+	struct table_rollout *table = *state;
+
+	add_hook(table, HOOK_BEFORE_STEP, true);
+	add_weight(table, NULL, 10000);
+	table->shares[RULE_DEFAULT] = 200000;
+	table->has_live[RULE_DEFAULT] = true;
+	start_rollout(table);
+	tick(table, VERDICT_NODATA);
+	assert_is(table, ROLLOUT_WAITING, WAIT_HOOK);
+	assert_int_equal(table->shares[RULE_DEFAULT], 200000);
+	answer(table, 0, true);
+	tick(table, VERDICT_NODATA);
+	assert_int_equal(table->shares[RULE_DEFAULT], 10000);
+	assert_int_equal(find_note(table, "step")->before_ppm, 200000);
 }
 
 static void an_override_pauses_and_its_share_stays(void **state)
@@ -1141,6 +1179,7 @@ int main(void)
 		TEST(a_pause_ends_by_its_duration),
 		TEST(a_pause_without_duration_waits_for_resume),
 		TEST(an_analysis_waits_for_promote),
+		TEST(an_analysis_without_a_critical_metric_waits_for_data_alone),
 		TEST(an_analysis_without_end_is_inconclusive),
 		TEST(inconclusive_may_pause_and_resume_gives_the_time_again),
 		TEST(resume_lifts_the_guards_pause_and_an_operators_over_it),
@@ -1171,6 +1210,7 @@ int main(void)
 		TEST(a_latch_is_lifted_by_start_and_retry_alone),
 		TEST(retry_is_of_what_went_back),
 		TEST(start_keeps_a_share_below_its_first_step_and_drops_one_above),
+		TEST(a_share_above_step_1_stays_until_that_begins),
 		TEST(an_override_pauses_and_its_share_stays),
 		TEST(after_a_boot_it_goes_on_where_it_was),
 		TEST(a_clock_that_went_back_over_a_boot_has_not_passed),

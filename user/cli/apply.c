@@ -86,7 +86,7 @@ static int store_services(const struct plan *plan, struct control *control)
 		const struct plan_service *service = &plan->services[i];
 
 		if (service->lift_latch)
-			error = control_lift_latch(control, service->name);
+			error = control_lift_latch(control, service->name, 0);
 		if (!error && service->after && json_object_size(service->audit_before))
 			error = control_touch(control, service->after->name);
 	}

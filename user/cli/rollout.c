@@ -282,7 +282,7 @@ static int take_back(struct change *change, enum latch latch, size_t *dropped)
 		error = store_drop_shares(control->store, name, NULL, NULL, dropped,
 					  control->errors);
 	if (!error && latch != LATCH_NONE)
-		error = control_lift_latch(control, name);
+		error = control_lift_latch(control, name, 0);
 	if (!error && json_object_size(before))
 		error = cli_audit(control, name, json_incref(before), json_null());
 	json_decref(before);

@@ -107,9 +107,10 @@ int control_cut(struct control *control, const char *service, size_t rule, size_
 int control_latch(struct control *control, const char *service, enum latch latch);
 /*
  * Takes the service's latch back, a kill in the kernel too once the new view is shown, and drops
- * the live shares that it has held: the file's hold, until others are set. Reads `live` again.
+ * the live shares that it has held, but those of the cohort of that index (0: of none): the file's
+ * hold, until others are set. Reads `live` again.
  */
-int control_lift_latch(struct control *control, const char *service);
+int control_lift_latch(struct control *control, const char *service, size_t keep);
 
 /* ---- lease.c ---- */
 

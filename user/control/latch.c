@@ -49,13 +49,14 @@ static int note_lifted(struct control *control, const struct live_service *live)
 	return 0;
 }
 
-static int drop_held_shares(struct control *control, const struct service *service)
+/* But those of cohort @keep. */
+static int drop_held_shares(struct control *control, const struct service *service, size_t keep)
 {
 	size_t cohort;
 	int error = 0;
 
 	for (cohort = 1; cohort < service->cohorts_count && !error; cohort++)
-		if (cohort_is_latched(control, service, cohort))
+		if (cohort != keep && cohort_is_latched(control, service, cohort))
 			error = store_drop_shares(control->store, service->name, NULL,
 						  service->cohorts[cohort].name, NULL,
 						  control->errors);
@@ -78,7 +79,7 @@ static int keep_cut(struct control *control, const struct service *service, enum
 				 rollout_cohort_of(control, service));
 }
 
-int control_lift_latch(struct control *control, const char *service)
+int control_lift_latch(struct control *control, const char *service, size_t keep)
 {
 	const struct live_service *live = live_service_of(&control->live, service);
 	const struct service *desired = policy_service(control->policy, service);
@@ -90,7 +91,7 @@ int control_lift_latch(struct control *control, const char *service)
 	if (!error)
 		error = store_set_latch(control->store, service, LATCH_NONE, control->errors);
 	if (!error && desired)
-		error = drop_held_shares(control, desired);
+		error = drop_held_shares(control, desired, keep);
 	if (!error && desired)
 		error = keep_cut(control, desired, live->latch);
 	return error ? error : control_reload_live(control);

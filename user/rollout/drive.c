@@ -204,7 +204,7 @@ static void note_shares(const struct drive *drive, json_t *values, bool put)
 	}
 }
 
-/* The shares that it has held go with it. */
+/* The shares of other canaries that it has held go with it; of its own the machine says which. */
 static int lift_latch(struct drive *drive)
 {
 	enum latch latch = latch_of(drive);
@@ -215,7 +215,7 @@ static int lift_latch(struct drive *drive)
 		return 0;
 	before = json_pack("{s:o}", "latch", latch_to_json(latch));
 	note_shares(drive, before, true);
-	error = control_lift_latch(drive->control, drive->service->name);
+	error = control_lift_latch(drive->control, drive->service->name, drive->cohort);
 	note_shares(drive, before, false);
 	if (error)
 		json_decref(before);
@@ -374,6 +374,29 @@ static int prepare_start(struct drive *drive, struct rollout_event *event,
 				  control->errors);
 }
 
+/* A share that falls as it starts: nobody has asked for that in so many words. @before: by rule. */
+static void warn_of_falls(const struct drive *drive, const uint32_t before[RULES_MAX])
+{
+	uint32_t first[RULES_MAX];
+
+	rollout_next_shares(drive->service, &drive->state, before, first);
+	for (size_t i = 0; i < drive->state.shares_count; i++) {
+		const struct rollout_share *share = &drive->state.shares[i];
+		int rule = service_rule(drive->service, share->rule);
+		char from[TEXT_VALUE_SIZE], to[TEXT_VALUE_SIZE], object[2 * NAME_SIZE + 16];
+
+		if (rule < 0 || first[rule] >= before[rule])
+			continue;
+		snprintf(object, sizeof(object), "%s/rules/%s", drive->service->name, share->rule);
+		errors_warn(drive->control->errors, NULL, object,
+			    "give the steps larger shares to keep it, or see `rollout abort`",
+			    "its share falls from %s to %s%s",
+			    text_format_percent(before[rule], from),
+			    text_format_percent(first[rule], to),
+			    share->ppm == before[rule] ? " as step 1 begins" : "");
+	}
+}
+
 static int do_actions(struct drive *drive, const struct rollout_actions *actions)
 {
 	int error = 0;
@@ -410,6 +433,8 @@ int rollout_apply(struct control *control, const struct service *service,
 		error = rollout_feed(service, &drive.state, event, actions, control->errors);
 	if (!error && actions->is_changed) {
 		error = do_actions(&drive, actions);
+		if (drive.is_start && !error)
+			warn_of_falls(&drive, shares);
 		done = drive.is_start || decides(actions) ? EFFECT_DECIDES : EFFECT_STORED;
 	}
 	if (effect)

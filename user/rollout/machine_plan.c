@@ -56,10 +56,11 @@ void shares_to_set(const struct service *service, const struct rollout_state *st
 }
 
 /*
- * What a rule has already may stay if its first step does not take it back: an operator's live
- * share, or the file's. What an earlier rollout has left goes, and so does all that was latched.
+ * What a rule has already stays if its first step does not take it back: an operator's live share,
+ * or the file's; and until step 1 begins, if that is the one which does. What else an earlier
+ * rollout has left goes at once, and so does all that was latched.
  */
-static void first_share(struct feed *feed, const char *rule, uint32_t weight)
+static void first_share(struct feed *feed, size_t step, const char *rule, uint32_t weight)
 {
 	int index = service_rule(feed->service, rule);
 	struct rollout_state *state = feed->state;
@@ -72,7 +73,7 @@ static void first_share(struct feed *feed, const char *rule, uint32_t weight)
 	}
 	snprintf(share->rule, sizeof(share->rule), "%s", rule);
 	share->changed_ns = feed->event->now.real_ns;
-	if (!feed->event->is_latched && share->ppm <= weight)
+	if (!feed->event->is_latched && (!step || share->ppm <= weight))
 		return;
 	share->ppm = base;
 	snprintf(add_action(feed, ACTION_DROP_SHARE)->rule, NAME_SIZE, "%s", rule);
@@ -85,7 +86,7 @@ void first_shares(struct feed *feed)
 
 		if (step->kind == STEP_WEIGHT && feed->state->shares_count < RULES_MAX &&
 		    find_share(feed->state, rule_of(feed->service, step)) < 0)
-			first_share(feed, rule_of(feed->service, step), weight_of(step));
+			first_share(feed, i, rule_of(feed->service, step), weight_of(step));
 	}
 }
 
