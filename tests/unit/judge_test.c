@@ -81,6 +81,12 @@ static void events(struct court *court, enum kernel_metric metric, uint64_t cana
 	court->rules[0].arms[CONTROL].events[metric] = control;
 }
 
+static void sights(struct court *court, uint64_t canary, uint64_t control)
+{
+	court->rules[0].arms[CANARY].sights = canary;
+	court->rules[0].arms[CONTROL].sights = control;
+}
+
 static bool look(struct court *court)
 {
 	court->now_ns += NS_A_SECOND;
@@ -278,6 +284,99 @@ static void where_no_control_is_left_a_limit_alone_is_armed(void **state)
 	assert_int_equal(court.said.armed, ARMED_ABSOLUTE);
 	events(&court, METRIC_CONNECT_FAILURE, k, 0);
 	says(&court, VERDICT_ROLLBACK, "clients of the canary, max_rate 1%");
+}
+
+static const struct metric_judgement *said_of(const struct court *court, const char *name)
+{
+	for (size_t i = 0; i < court->said.metrics_count; i++)
+		if (!strcmp(court->said.metrics[i].name, name))
+			return &court->said.metrics[i];
+	fail_msg("nothing is said of %s", name);
+	return NULL;
+}
+
+static void counts(const struct court *court, const char *name, uint64_t canary_clients,
+		   uint64_t canary_events, uint64_t control_clients, uint64_t control_events)
+{
+	const struct metric_judgement *said = said_of(court, name);
+
+	assert_int_equal(said->canary_clients, canary_clients);
+	assert_int_equal(said->canary_events, canary_events);
+	assert_int_equal(said->control_clients, control_clients);
+	assert_int_equal(said->control_events, control_events);
+}
+
+static void where_no_control_is_left_the_canarys_counts_are_shown(void **state)
+{
+	struct guard_stratum complaints = {7, 7, 1};
+	struct judge_window window = {0, &complaints, 1};
+	struct court court;
+
+	(void)state;
+	begin(&court, "connect_failure", "respond_time", "complaints", NULL);
+	court.metrics[0].has_max_rate = true;
+	court.metrics[0].max_rate_ppm = 10000;
+	court.metrics[2].source = SOURCE_FEEDBACK;
+	court.input.windows[2] = (struct judge_windows){&window, 1};
+	court.rules[0].pi = 1;
+	clients(&court, 200, 0);
+	sights(&court, 210, 0);
+	events(&court, METRIC_CONNECT_FAILURE, 41, 0);
+	says(&court, VERDICT_ROLLBACK, "41 of 200 clients of the canary, max_rate 1%");
+	counts(&court, "connect_failure", 200, 41, 0, 0);
+	counts(&court, "respond_time", 200, 0, 0, 0);
+	counts(&court, "complaints", 200, 7, 0, 0);
+	counts(&court, SAMPLE_RATIO_NAME, 210, 210, 0, 0);
+	assert_string_equal(said_of(&court, SAMPLE_RATIO_NAME)->reason,
+			    "no control is left to compare with");
+}
+
+/* What is said of the comparison is of the rule that has one. */
+static void a_rule_without_control_is_shown_and_not_compared(void **state)
+{
+	struct court court;
+
+	(void)state;
+	begin(&court, "connect_failure", NULL);
+	court.input.rules_count = 2;
+	clients(&court, 50, 200);
+	court.rules[1].pi = 1;
+	court.rules[1].arms[CANARY].clients = 300;
+	court.rules[1].arms[CANARY].events[METRIC_CONNECT_FAILURE] = 90;
+	says(&court, VERDICT_CONTINUE, "");
+	counts(&court, "connect_failure", 350, 90, 200, 0);
+	assert_string_equal(court.said.metrics[0].reason,
+			    "no event of 50 clients of the canary and 200 of control");
+	events(&court, METRIC_CONNECT_FAILURE, 2, 0);
+	look(&court);
+	assert_non_null(strstr(court.said.metrics[0].reason, "(2 clients, none of control)"));
+	/* A control without a canary's clients beside it is no data, whoever is elsewhere. */
+	clients(&court, 0, 200);
+	events(&court, METRIC_CONNECT_FAILURE, 0, 50);
+	says(&court, VERDICT_NODATA, "connect_failure no client of the canary for ");
+}
+
+static void what_is_not_counted_is_not_said_to_be_none(void **state)
+{
+	struct guard_stratum pairs = {30, 150, .2};
+	struct judge_window window = {0, &pairs, 1};
+	struct court court;
+	json_t *json, *canary;
+
+	(void)state;
+	begin(&court, "http-5xx", "check", NULL);
+	court.metrics[0].source = SOURCE_PROMETHEUS;
+	court.metrics[0].query_control = (char *)"sum(x)";
+	court.metrics[1].source = SOURCE_COMMAND;
+	court.input.windows[0] = (struct judge_windows){&window, 1};
+	look(&court);
+	counts(&court, "http-5xx", COUNT_UNKNOWN, 30, COUNT_UNKNOWN, 120);
+	counts(&court, "check", COUNT_UNKNOWN, COUNT_UNKNOWN, COUNT_UNKNOWN, COUNT_UNKNOWN);
+	json = metric_judgement_to_json(&court.said.metrics[0]);
+	canary = json_object_get(json, "canary");
+	assert_true(json_is_null(json_object_get(canary, "clients")));
+	assert_int_equal(json_integer_value(json_object_get(canary, "events")), 30);
+	json_decref(json);
 }
 
 static void a_comparison_and_a_limit_share_the_metrics_part_of_alpha(void **state)
@@ -524,12 +623,6 @@ static void drift_of_a_model_holds_promotion(void **state)
 }
 
 /* ---- the sample ratio ---- */
-
-static void sights(struct court *court, uint64_t canary, uint64_t control)
-{
-	court->rules[0].arms[CANARY].sights = canary;
-	court->rules[0].arms[CONTROL].sights = control;
-}
 
 static void a_wrong_sample_ratio_is_invalid_until_the_next_change_of_share(void **state)
 {
@@ -1053,6 +1146,7 @@ static void what_is_compared_can_be_exported(void **state)
 	court.input.rules_count = 2;
 	court.rules[0].pi = 1;
 	court.rules[1].pi = .5;
+	events(&court, METRIC_CONNECT_FAILURE, 4, 0);
 	court.rules[1].arms[CANARY].events[METRIC_CONNECT_FAILURE] = 2;
 	court.rules[1].arms[CONTROL].events[METRIC_CONNECT_FAILURE] = 3;
 	court.rules[1].arms[CONTROL].first_samples[SAMPLE_RESPOND_TIME][5] = 300;
@@ -1062,7 +1156,9 @@ static void what_is_compared_can_be_exported(void **state)
 	out = open_memstream(&text, &size);
 	assert_int_equal(judge_each_stratum(&court.judge, &court.input, note_stratum, out), 0);
 	fclose(out);
-	assert_string_equal(text, "connect_failure 1 2 5 0.5\nrespond_time-above-8ms 1 8 15 0.5\n");
+	assert_string_equal(text, "connect_failure 0 4 4 1\nconnect_failure 1 2 5 0.5\n"
+				  "respond_time-above-8ms 0 0 0 1\n"
+				  "respond_time-above-8ms 1 8 15 0.5\n");
 	free(text);
 }
 
@@ -1078,6 +1174,9 @@ int main(void)
 		cmocka_unit_test(weights_are_scaled_to_parts_of_alpha),
 		cmocka_unit_test(all_backends_lost_is_a_rollback_by_itself),
 		cmocka_unit_test(where_no_control_is_left_a_limit_alone_is_armed),
+		cmocka_unit_test(where_no_control_is_left_the_canarys_counts_are_shown),
+		cmocka_unit_test(a_rule_without_control_is_shown_and_not_compared),
+		cmocka_unit_test(what_is_not_counted_is_not_said_to_be_none),
 		cmocka_unit_test(a_comparison_and_a_limit_share_the_metrics_part_of_alpha),
 		cmocka_unit_test(
 			clients_are_clean_once_their_first_flow_has_ended_or_the_bake_is_over),

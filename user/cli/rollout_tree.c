@@ -230,13 +230,21 @@ static const char *number_of(const json_t *number, char out[32])
 	return out;
 }
 
+static const char *count_of(const json_t *count, char out[24])
+{
+	if (!json_is_integer(count))
+		return "-";
+	snprintf(out, 24, "%" JSON_INTEGER_FORMAT, json_integer_value(count));
+	return out;
+}
+
 static void print_arm(const json_t *metric, const char *arm, char out[48])
 {
 	const json_t *counts = json_object_get(metric, arm);
+	char events[24], clients[24];
 
-	snprintf(out, 48, "%" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT,
-		 json_integer_value(json_object_get(counts, "events")),
-		 json_integer_value(json_object_get(counts, "clients")));
+	snprintf(out, 48, "%s/%s", count_of(json_object_get(counts, "events"), events),
+		 count_of(json_object_get(counts, "clients"), clients));
 }
 
 static void print_metric(const struct tree *tree, const json_t *metric)

@@ -216,17 +216,10 @@ static void add_side(struct comparison *comparison, const struct side *side, boo
 		     double pi)
 {
 	uint64_t events[TRACK_ARMS];
-	struct guard_stratum *stratum = &comparison->strata[comparison->count++];
 
 	for (size_t arm = 0; arm < TRACK_ARMS; arm++)
 		events[arm] = is_below ? since(side->all[arm], side->above[arm]) : side->above[arm];
-	*stratum = (struct guard_stratum){
-		.k = events[TRACK_CANARY],
-		.n = events[TRACK_CANARY] + events[TRACK_CONTROL],
-		.pi = pi,
-	};
-	comparison->canary_events += events[TRACK_CANARY];
-	comparison->control_events += events[TRACK_CONTROL];
+	comparison_add(comparison, events[TRACK_CANARY], events[TRACK_CONTROL], pi);
 }
 
 static void compare(const struct judge_edges *edges, const struct judge_input *input,
@@ -235,19 +228,19 @@ static void compare(const struct judge_edges *edges, const struct judge_input *i
 	struct comparison *comparison = &out->comparisons[out->count++];
 
 	*comparison = (struct comparison){.edge = edges->buckets[edge], .is_below = is_below};
-	out->canary_clients = out->control_clients = 0;
+	out->canary_clients = out->control_clients = out->compared_clients = 0;
 	for (size_t rule = 0; rule < input->rules_count; rule++) {
 		double pi = input->rules[rule].pi;
 		struct side side;
 
-		if (!has_two_arms(&input->rules[rule]))
+		if (!has_canary(&input->rules[rule]))
 			continue;
 		side = count_side(edges, input, sample, rule, edge);
-		comparison->burst[comparison->count] =
-			sample == SAMPLE_RESPONSE_SIZE ? 0 : edges->burst[rule][edge];
-		out->canary_clients += side.all[TRACK_CANARY];
-		out->control_clients += side.all[TRACK_CONTROL];
 		add_side(comparison, &side, is_below, pi);
+		if (sample != SAMPLE_RESPONSE_SIZE)
+			comparison->burst[comparison->count - 1] = edges->burst[rule][edge];
+		evidence_add_clients(&input->rules[rule], side.all[TRACK_CANARY],
+				     side.all[TRACK_CONTROL], out);
 	}
 }
 
@@ -260,7 +253,7 @@ void evidence_of_samples(const struct judge *judge, const struct judge_input *in
 	*out = (struct evidence){.window = judge->state.window};
 	for (size_t rule = 0; rule < input->rules_count; rule++) {
 		has_arms |= has_two_arms(&input->rules[rule]);
-		if (input->rules[rule].pi > 0)
+		if (has_canary(&input->rules[rule]))
 			out->clients += input->rules[rule].arms[TRACK_CANARY].clients;
 	}
 	for (size_t i = 0; i < edges->count; i++) {
@@ -269,11 +262,14 @@ void evidence_of_samples(const struct judge *judge, const struct judge_input *in
 		if (sample == SAMPLE_RESPONSE_SIZE)
 			compare(edges, input, sample, i, true, out);
 	}
+	/* No x will be fixed in this window, so of whom there are nobody has the event. */
+	if (!has_arms && !edges->count)
+		out->canary_clients = out->clients;
 	if (!has_arms)
 		out->lack = LACK_ARMS;
 	else if (!edges->count)
 		out->lack = LACK_EDGES;
-	else if (!out->canary_clients)
+	else if (!out->compared_clients)
 		out->lack = LACK_CANARY;
 	else if (!out->control_clients)
 		out->lack = LACK_CONTROL;

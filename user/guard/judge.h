@@ -165,8 +165,9 @@ bool judge_decide(struct judge *judge, const struct judge_input *input, uint64_t
 
 /*
  * What the running window counts for each comparison, for `rollout export` and guard replay: calls
- * @each with the totals so far of each rule that has two arms. A time is a metric for each of its
- * x: "respond_time-above-24ms". Stops at the first error, and returns it.
+ * @each with the totals so far of each rule that has a canary: without a control pi is 1. A time
+ * is a metric for each of its x: "respond_time-above-24ms". Stops at the first error, and returns
+ * it.
  */
 int judge_each_stratum(const struct judge *judge, const struct judge_input *input,
 		       int (*each)(const char *metric, size_t rule,

@@ -255,10 +255,8 @@ static void gather(const struct judging *judging, size_t index, struct evidence 
 			window = windows->windows[i];
 	if (metric->source != SOURCE_KERNEL)
 		evidence_of_window(input, metric->source, &window, out);
-	else if (sample_of_metric(metric->kernel) < TRACK_SAMPLES)
-		evidence_of_samples(judge, input, sample_of_metric(metric->kernel), out);
 	else
-		evidence_of_events(judge, input, metric->kernel, out);
+		evidence_of_kernel(judge, input, metric->kernel, out);
 }
 
 /* A long poll makes every client `unanswered`: what most of control's do tells nothing. */
@@ -332,10 +330,8 @@ static void judge_by_e_value(const struct judging *judging, size_t index)
 	out->verdict = verdict_of(judging, &evidence);
 	out->canary_clients = evidence.canary_clients;
 	out->control_clients = evidence.control_clients;
-	if (evidence.count) {
-		out->canary_events = evidence.comparisons->canary_events;
-		out->control_events = evidence.comparisons->control_events;
-	}
+	out->canary_events = evidence.count ? evidence.comparisons->canary_events : 0;
+	out->control_events = evidence.count ? evidence.comparisons->control_events : 0;
 	if (look->with_words)
 		describe(judging, &evidence, &weight);
 }
@@ -372,6 +368,10 @@ struct metric_judgement *add_metric(struct look *look, const char *name, bool cr
 		.psi = NAN,
 		.low = NAN,
 		.high = NAN,
+		.canary_clients = COUNT_UNKNOWN,
+		.canary_events = COUNT_UNKNOWN,
+		.control_clients = COUNT_UNKNOWN,
+		.control_events = COUNT_UNKNOWN,
 	};
 	snprintf(out->name, sizeof(out->name), "%s", name);
 	return out;

@@ -255,7 +255,7 @@ static void name_comparison(const struct rollout_metric *metric,
 			 kernel_metric_name(metric->kernel), value);
 }
 
-/* Strata of the kernel's counts are those of the rules with two arms, in their order. */
+/* Strata of the kernel's counts are those of the rules with a canary, in their order. */
 static int each_of_evidence(const struct rollout_metric *metric, const struct evidence *evidence,
 			    const struct judge_input *input,
 			    int (*each)(const char *metric, size_t rule,
@@ -271,7 +271,7 @@ static int each_of_evidence(const struct rollout_metric *metric, const struct ev
 
 		name_comparison(metric, comparison, name);
 		for (size_t rule = 0; rule < input->rules_count && !error; rule++)
-			if (has_two_arms(&input->rules[rule]))
+			if (has_canary(&input->rules[rule]))
 				error = each(name, rule, &comparison->strata[used++], data);
 	}
 	return error;
@@ -291,11 +291,7 @@ int judge_each_stratum(const struct judge *judge, const struct judge_input *inpu
 		/* Of the others the caller has the strata already. */
 		if (metric->source != SOURCE_KERNEL)
 			continue;
-		if (sample_of_metric(metric->kernel) < TRACK_SAMPLES)
-			evidence_of_samples(judge, input, sample_of_metric(metric->kernel),
-					    &evidence);
-		else
-			evidence_of_events(judge, input, metric->kernel, &evidence);
+		evidence_of_kernel(judge, input, metric->kernel, &evidence);
 		error = each_of_evidence(metric, &evidence, input, each, data);
 	}
 	return error;

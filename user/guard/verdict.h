@@ -36,7 +36,9 @@ const char *armed_name(enum armed armed); /* "relative", "absolute", "none" */
 /* Name of the entry that tells of the sample ratio, the last one. */
 #define SAMPLE_RATIO_NAME "sample_ratio"
 
-/* Of one metric. NAN: unknown. */
+#define COUNT_UNKNOWN UINT64_MAX
+
+/* Of one metric. NAN, COUNT_UNKNOWN: unknown. */
 struct metric_judgement {
 	char name[NAME_SIZE];
 	enum verdict verdict;
@@ -45,6 +47,8 @@ struct metric_judgement {
 	double log_e, log_e_promote; /* natural logarithms, of the running window */
 	double psi, low, high; /* rate of the canary over the control's, and its interval; maybe
 				  INFINITY */
+	/* Of the running window; the canary's of all rules, control's of those that have a canary.
+	 */
 	uint64_t canary_clients, canary_events, control_clients, control_events;
 	char reason[REASON_SIZE]; /* "6.1 x control [2.9, 10.4]", "no data for 90 s", ... */
 };

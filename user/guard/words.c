@@ -81,11 +81,11 @@ void words_compare(const struct rollout_metric *metric, const struct evidence *e
 		snprintf(out, REASON_SIZE,
 			 "%sno event of %" PRIu64 " clients of the canary and %" PRIu64
 			 " of control",
-			 event, judged->canary_clients, judged->control_clients);
+			 event, evidence->compared_clients, evidence->control_clients);
 	else if (isinf(judged->psi))
 		snprintf(out, REASON_SIZE,
 			 "%smore than %s x control (%" PRIu64 " clients, none of control)", event,
-			 ratio_text(judged->low, low), judged->canary_events);
+			 ratio_text(judged->low, low), worst(evidence)->compared_events);
 	else
 		snprintf(out, REASON_SIZE, "%s%s x control [%s, %s]", event,
 			 ratio_text(judged->psi, psi), ratio_text(judged->low, low),
