@@ -280,6 +280,43 @@ static void a_rollback_latches_ends_and_says_whom_it_touched(void **state)
 	assert_int_equal(state_of(drive).id, 2);
 }
 
+static json_t *last_event(struct drive_box *drive)
+{
+	struct control *control = writer(drive);
+	struct rollout_record *records;
+	size_t count;
+	json_t *json;
+
+	assert_int_equal(store_rollout_events(control->store, "api", 1, 0, &records, &count,
+					      drive->box.errors),
+			 0);
+	json = json_loads(records[count - 1].json, 0, NULL);
+	rollout_records_release(records, count);
+	control_close(control);
+	return json;
+}
+
+static void whom_failing_requests_touched_is_not_known(void **state)
+{
+	static struct judgement judgement = {
+		.verdict = VERDICT_ROLLBACK, .metric = "http-5xx", .metrics_count = 1};
+	struct drive_box *drive = *state;
+	json_t *json;
+
+	judgement.metrics[0] = (struct metric_judgement){
+		.name = "http-5xx", .canary_clients = COUNT_UNKNOWN, .canary_events = 4000};
+	drive_event(drive, (struct rollout_event){.kind = EVENT_START});
+	answer_all(drive, true);
+	drive_tick(drive, VERDICT_NODATA);
+	drive_event(drive, (struct rollout_event){.kind = EVENT_TICK,
+						  .judgement = &judgement,
+						  .window = state_of(drive).window});
+	json = last_event(drive);
+	assert_string_equal(json_string_value(json_object_get(json, "event")), "rollback");
+	assert_true(json_is_null(json_object_get(json, "clients_affected")));
+	json_decref(json);
+}
+
 static void a_client_with_several_metrics_is_touched_once(void **state)
 {
 	static const char *const metrics[] = {"quit", "silent"};
@@ -404,6 +441,7 @@ int main(void)
 		TEST(a_step_is_stored_with_its_share_its_event_and_its_audit),
 		TEST(a_gate_that_says_no_holds_and_is_asked_again),
 		TEST(a_rollback_latches_ends_and_says_whom_it_touched),
+		TEST(whom_failing_requests_touched_is_not_known),
 		TEST(a_client_with_several_metrics_is_touched_once),
 		TEST(what_is_refused_leaves_the_store_as_it_was),
 		TEST(a_closed_rollout_is_history),

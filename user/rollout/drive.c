@@ -241,15 +241,19 @@ static int latch(struct drive *drive, const struct rollout_action *action)
 	return error ? error : control_latch(drive->control, drive->service->name, after);
 }
 
-/* Clients of the canary with an event of the metric, by the judgement: of a time nobody is noted by
- * name, for all clients have one. */
+/*
+ * Clients of the canary with an event of the metric, by the judgement: of a time nobody is noted by
+ * name, for all clients have one. COUNT_UNKNOWN (more than any): events are not those of clients.
+ */
 static uint64_t events_judged(const struct drive *drive, const char *metric)
 {
 	const struct judgement *judgement = drive->judgement;
 
 	for (size_t i = 0; judgement && i < judgement->metrics_count; i++)
 		if (!strcmp(judgement->metrics[i].name, metric))
-			return judgement->metrics[i].canary_events;
+			return judgement->metrics[i].canary_clients == COUNT_UNKNOWN
+				       ? COUNT_UNKNOWN
+				       : judgement->metrics[i].canary_events;
 	return 0;
 }
 
