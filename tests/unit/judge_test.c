@@ -309,7 +309,7 @@ static void counts(const struct court *court, const char *name, uint64_t canary_
 static void where_no_control_is_left_the_canarys_counts_are_shown(void **state)
 {
 	struct guard_stratum complaints = {7, 7, 1};
-	struct judge_window window = {0, &complaints, 1};
+	struct judge_window window = {0, &complaints, NULL, 1};
 	struct court court;
 
 	(void)state;
@@ -359,7 +359,7 @@ static void a_rule_without_control_is_shown_and_not_compared(void **state)
 static void what_is_not_counted_is_not_said_to_be_none(void **state)
 {
 	struct guard_stratum pairs = {30, 150, .2};
-	struct judge_window window = {0, &pairs, 1};
+	struct judge_window window = {0, &pairs, NULL, 1};
 	struct court court;
 	json_t *json, *canary;
 
@@ -955,7 +955,7 @@ static void a_critical_sample_without_data_never_passes(void **state)
 static void feedback_counts_in_the_window_that_its_time_falls_in(void **state)
 {
 	struct guard_stratum earlier = {5, 10, .2}, running = {0, 0, .2};
-	struct judge_window windows[] = {{0, &earlier, 1}, {4, &running, 1}};
+	struct judge_window windows[] = {{0, &earlier, NULL, 1}, {4, &running, NULL, 1}};
 	uint64_t first = least_to_roll_back(10, .01, 0, 1.1);
 	uint64_t fifth = least_to_roll_back(10, .01, 4, 1.1);
 	struct court court;
@@ -981,7 +981,7 @@ static void feedback_counts_in_the_window_that_its_time_falls_in(void **state)
 static void paired_counts_are_compared(void **state)
 {
 	struct guard_stratum counts = {30, 150, .2};
-	struct judge_window window = {0, &counts, 1};
+	struct judge_window window = {0, &counts, NULL, 1};
 	struct court court;
 
 	(void)state;
@@ -1123,22 +1123,36 @@ static void deciding_without_words_decides_alike(void **state)
 
 /* ---- export ---- */
 
-static int note_stratum(const char *metric, size_t rule, const struct guard_stratum *stratum,
-			void *data)
+static int note_stratum(const struct judge_count *count, void *data)
 {
+	const struct guard_stratum *stratum = count->stratum;
 	FILE *out = data;
 
-	fprintf(out, "%s %zu %llu %llu %g\n", metric, rule, (unsigned long long)stratum->k,
+	fprintf(out, "%u %s", count->window, count->metric);
+	if (count->rule == JUDGE_ALL_RULES)
+		fprintf(out, " -");
+	else
+		fprintf(out, " %u", count->rule);
+	fprintf(out, " %llu %llu %g\n", (unsigned long long)stratum->k,
 		(unsigned long long)stratum->n, stratum->pi);
 	return 0;
+}
+
+static void exports(const struct court *court, const char *expected)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	assert_int_equal(judge_each_stratum(&court->judge, &court->input, note_stratum, out), 0);
+	fclose(out);
+	assert_string_equal(text, expected);
+	free(text);
 }
 
 static void what_is_compared_can_be_exported(void **state)
 {
 	struct court court;
-	char *text = NULL;
-	size_t size;
-	FILE *out;
 
 	(void)state;
 	begin(&court, "connect_failure", "respond_time", "check", NULL);
@@ -1153,13 +1167,36 @@ static void what_is_compared_can_be_exported(void **state)
 	look(&court);
 	court.rules[1].arms[CONTROL].first_samples[SAMPLE_RESPOND_TIME][6] = 7;
 	court.rules[1].arms[CANARY].first_samples[SAMPLE_RESPOND_TIME][6] = 8;
-	out = open_memstream(&text, &size);
-	assert_int_equal(judge_each_stratum(&court.judge, &court.input, note_stratum, out), 0);
-	fclose(out);
-	assert_string_equal(text, "connect_failure 0 4 4 1\nconnect_failure 1 2 5 0.5\n"
-				  "respond_time-above-8ms 0 0 0 1\n"
-				  "respond_time-above-8ms 1 8 15 0.5\n");
-	free(text);
+	exports(&court, "0 connect_failure 0 4 4 1\n"
+			"0 connect_failure 1 2 5 0.5\n"
+			"0 respond_time-above-8ms 0 0 0 1\n"
+			"0 respond_time-above-8ms 1 8 15 0.5\n");
+}
+
+/* Feedback rule by rule, of every window; requests of all rules together. */
+static void what_the_kernel_does_not_count_is_exported_as_it_is_judged(void **state)
+{
+	struct guard_stratum first[] = {{3, 10, .2}, {4, 4, 1}}, second = {5, 6, .25};
+	struct guard_stratum pairs = {30, 150, .125};
+	const uint32_t rules[] = {0, 2, 1};
+	struct judge_window complaints[] = {{0, first, rules, 2}, {3, &second, &rules[2], 1}};
+	struct judge_window requests = {3, &pairs, NULL, 1};
+	struct court court;
+
+	(void)state;
+	begin(&court, "complaints", "http-5xx", "check", NULL);
+	court.metrics[0].source = SOURCE_FEEDBACK;
+	court.metrics[1].source = SOURCE_PROMETHEUS;
+	court.metrics[1].query_control = (char *)"sum(x)";
+	court.metrics[2].source = SOURCE_COMMAND;
+	court.input.windows[0] = (struct judge_windows){complaints, 2};
+	court.input.windows[1] = (struct judge_windows){&requests, 1};
+	begin_window(&court, 3, false);
+	look(&court);
+	exports(&court, "0 complaints 0 3 10 0.2\n"
+			"0 complaints 2 4 4 1\n"
+			"3 complaints 1 5 6 0.25\n"
+			"3 http-5xx - 30 150 0.125\n");
 }
 
 int main(void)
@@ -1215,6 +1252,7 @@ int main(void)
 		cmocka_unit_test(a_state_that_does_not_fit_is_refused_whole),
 		cmocka_unit_test(deciding_without_words_decides_alike),
 		cmocka_unit_test(what_is_compared_can_be_exported),
+		cmocka_unit_test(what_the_kernel_does_not_count_is_exported_as_it_is_judged),
 	};
 
 	return cmocka_run_group_tests_name("unit/judge", tests, NULL, NULL);

@@ -114,6 +114,7 @@ struct judge_rule {
 struct judge_window {
 	uint32_t window;
 	const struct guard_stratum *strata; /* rule by rule; of Prometheus' counts one */
+	const uint32_t *rules;		    /* of the strata; NULL: of all rules together */
 	size_t count;
 };
 
@@ -163,16 +164,23 @@ bool judge_look(struct judge *judge, const struct judge_input *input, uint64_t n
 bool judge_decide(struct judge *judge, const struct judge_input *input, uint64_t now_ns,
 		  struct judgement *out);
 
+struct judge_count {
+	const char *metric; /* a time is one for each of its x: "respond_time-above-24ms" */
+	uint32_t window;
+	uint32_t rule; /* JUDGE_ALL_RULES: of no single one */
+	const struct guard_stratum *stratum;
+};
+
+#define JUDGE_ALL_RULES RULES_MAX
+
 /*
- * What the running window counts for each comparison, for `rollout export` and guard replay: calls
- * @each with the totals so far of each rule that has a canary: without a control pi is 1. A time
- * is a metric for each of its x: "respond_time-above-24ms". Stops at the first error, and returns
- * it.
+ * The strata of each comparison, for `rollout export` and guard replay: calls @each with the totals
+ * so far of each rule that has a canary: without a control pi is 1. Of the kernel's counts those of
+ * the running window; of feedback and paired counts those of all, for reports come late. Stops at
+ * the first error, and returns it.
  */
 int judge_each_stratum(const struct judge *judge, const struct judge_input *input,
-		       int (*each)(const char *metric, size_t rule,
-				   const struct guard_stratum *stratum, void *data),
-		       void *data);
+		       int (*each)(const struct judge_count *count, void *data), void *data);
 
 /* NULL: no memory. */
 json_t *judge_to_json(const struct judge *judge);

@@ -255,44 +255,83 @@ static void name_comparison(const struct rollout_metric *metric,
 			 kernel_metric_name(metric->kernel), value);
 }
 
+struct exporting {
+	const struct judge_input *input;
+	int (*each)(const struct judge_count *count, void *data);
+	void *data;
+};
+
 /* Strata of the kernel's counts are those of the rules with a canary, in their order. */
-static int each_of_evidence(const struct rollout_metric *metric, const struct evidence *evidence,
-			    const struct judge_input *input,
-			    int (*each)(const char *metric, size_t rule,
-					const struct guard_stratum *stratum, void *data),
-			    void *data)
+static int export_comparison(const struct exporting *exporting, const struct comparison *comparison,
+			     struct judge_count count)
 {
-	char name[NAME_SIZE];
+	const struct guard_stratum *stratum = comparison->strata;
 	int error = 0;
 
-	for (size_t i = 0; i < evidence->count; i++) {
-		const struct comparison *comparison = &evidence->comparisons[i];
-		size_t used = 0;
-
-		name_comparison(metric, comparison, name);
-		for (size_t rule = 0; rule < input->rules_count && !error; rule++)
-			if (has_canary(&input->rules[rule]))
-				error = each(name, rule, &comparison->strata[used++], data);
+	for (size_t rule = 0; rule < exporting->input->rules_count && !error; rule++) {
+		if (!has_canary(&exporting->input->rules[rule]))
+			continue;
+		count.rule = (uint32_t)rule;
+		count.stratum = stratum++;
+		error = exporting->each(&count, exporting->data);
 	}
 	return error;
 }
 
-int judge_each_stratum(const struct judge *judge, const struct judge_input *input,
-		       int (*each)(const char *metric, size_t rule,
-				   const struct guard_stratum *stratum, void *data),
-		       void *data)
+static int export_kernel(const struct exporting *exporting, const struct judge *judge,
+			 const struct rollout_metric *metric)
 {
+	struct evidence evidence;
+	char name[NAME_SIZE];
+	int error = 0;
+
+	evidence_of_kernel(judge, exporting->input, metric->kernel, &evidence);
+	for (size_t i = 0; i < evidence.count && !error; i++) {
+		name_comparison(metric, &evidence.comparisons[i], name);
+		error = export_comparison(exporting, &evidence.comparisons[i],
+					  (struct judge_count){
+						  .metric = name,
+						  .window = evidence.window,
+					  });
+	}
+	return error;
+}
+
+static int export_window(const struct exporting *exporting, const struct rollout_metric *metric,
+			 const struct judge_window *window)
+{
+	const struct guard_stratum *strata;
+	struct evidence evidence;
+	int error = 0;
+
+	evidence_of_window(exporting->input, metric->source, window, &evidence);
+	strata = comparison_strata(evidence.comparisons);
+	for (size_t i = 0; i < evidence.comparisons->count && !error; i++)
+		error = exporting->each(
+			&(struct judge_count){
+				.metric = metric->name,
+				.window = evidence.window,
+				.rule = window->rules ? window->rules[i] : JUDGE_ALL_RULES,
+				.stratum = &strata[i],
+			},
+			exporting->data);
+	return error;
+}
+
+int judge_each_stratum(const struct judge *judge, const struct judge_input *input,
+		       int (*each)(const struct judge_count *count, void *data), void *data)
+{
+	const struct exporting exporting = {input, each, data};
 	int error = 0;
 
 	for (size_t i = 0; i < judge->rollout->metrics_count && !error; i++) {
 		const struct rollout_metric *metric = &judge->rollout->metrics[i];
-		struct evidence evidence;
+		const struct judge_windows *windows = &input->windows[i];
 
-		/* Of the others the caller has the strata already. */
-		if (metric->source != SOURCE_KERNEL)
-			continue;
-		evidence_of_kernel(judge, input, metric->kernel, &evidence);
-		error = each_of_evidence(metric, &evidence, input, each, data);
+		if (metric->source == SOURCE_KERNEL)
+			error = export_kernel(&exporting, judge, metric);
+		for (size_t j = 0; j < windows->count && !error; j++)
+			error = export_window(&exporting, metric, &windows->windows[j]);
 	}
 	return error;
 }

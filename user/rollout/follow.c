@@ -38,6 +38,29 @@ static struct followed_window *add_window(struct followed *followed)
 	return &grown[followed->windows_count++];
 }
 
+/* Does a tally go on with these totals? */
+static bool is_tallied(const struct followed *followed, const struct followed_count *told)
+{
+	const struct rollout_metric *metrics = followed->judge.rollout->metrics;
+
+	for (size_t i = 0; i < followed->tallies_count; i++)
+		if (followed->tallies[i].window == told->window &&
+		    !strcmp(metrics[followed->tallies[i].metric].name, told->metric))
+			return true;
+	return false;
+}
+
+/* The kernel's totals begin anew with each window: of the last one nobody asks any longer. */
+static void forget_told(struct followed *followed)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < followed->counts_count; i++)
+		if (is_tallied(followed, &followed->counts[i]))
+			followed->counts[kept++] = followed->counts[i];
+	followed->counts_count = kept;
+}
+
 int follow_window(struct followed *followed, const struct rollout_state *state,
 		  uint32_t shares[RULES_MAX][COHORTS_MAX], uint64_t now_ns)
 {
@@ -55,9 +78,7 @@ int follow_window(struct followed *followed, const struct rollout_state *state,
 	memcpy(window->shares, shares, sizeof(window->shares));
 	judge_begin_window(&followed->judge, state->window, has_changed, now_ns);
 	followed->changed_ns = state->changed_ns;
-	/* Totals begin anew with each window: what was told of the last one is no longer asked for.
-	 */
-	followed->counts_count = 0;
+	forget_told(followed);
 	return 1;
 }
 
@@ -126,29 +147,42 @@ int follow_tally(struct followed *followed, uint32_t metric, uint32_t window, ui
 	return 0;
 }
 
+/* Of a metric of Prometheus a tally is of all rules. */
+static bool has_rules(const struct followed *followed, const struct followed_tally *tally)
+{
+	return followed->judge.rollout->metrics[tally->metric].source == SOURCE_FEEDBACK;
+}
+
 int follow_windows(const struct followed *followed, struct judge_input *input, void **memory)
 {
 	size_t count = followed->tallies_count, i;
 	struct judge_window *windows;
 	struct guard_stratum *strata;
+	uint32_t *rules;
 
-	/* Of both as many as there are tallies: more are never needed. */
-	*memory = calloc(count + 1, sizeof(*windows) + sizeof(*strata));
+	/* Of each as many as there are tallies: more are never needed. */
+	*memory = calloc(count + 1, sizeof(*windows) + sizeof(*strata) + sizeof(*rules));
 	if (!*memory)
 		return -ENOMEM;
 	windows = *memory;
 	strata = (struct guard_stratum *)(windows + count + 1);
+	rules = (uint32_t *)(strata + count + 1);
 	for (i = 0; i < count; i++) {
 		const struct followed_tally *tally = &followed->tallies[i];
 		struct judge_windows *of_metric = &input->windows[tally->metric];
 
 		strata[i] = tally->stratum;
+		rules[i] = tally->rule;
 		if (!i || tally[-1].metric != tally->metric) {
 			of_metric->windows = windows;
 			of_metric->count = 0;
 		}
 		if (!of_metric->count || tally[-1].window != tally->window) {
-			*windows++ = (struct judge_window){tally->window, &strata[i], 0};
+			*windows++ = (struct judge_window){
+				.window = tally->window,
+				.strata = &strata[i],
+				.rules = has_rules(followed, tally) ? &rules[i] : NULL,
+			};
 			of_metric->count++;
 		}
 		windows[-1].count++;
@@ -166,52 +200,70 @@ struct increments {
 	size_t count;
 };
 
-static struct followed_count *told_of(struct followed *followed, const char *metric, uint32_t rule)
+static struct followed_count *told_of(struct followed *followed, const char *metric,
+				      uint32_t window, uint32_t rule)
 {
 	struct followed_count *grown;
 
 	for (size_t i = 0; i < followed->counts_count; i++)
-		if (followed->counts[i].rule == rule && !strcmp(followed->counts[i].metric, metric))
+		if (followed->counts[i].window == window && followed->counts[i].rule == rule &&
+		    !strcmp(followed->counts[i].metric, metric))
 			return &followed->counts[i];
 	grown = reallocarray(followed->counts, followed->counts_count + 1, sizeof(*grown));
 	if (!grown)
 		return NULL;
 	followed->counts = grown;
 	grown += followed->counts_count++;
-	*grown = (struct followed_count){.rule = rule};
+	*grown = (struct followed_count){.window = window, .rule = rule};
 	snprintf(grown->metric, sizeof(grown->metric), "%s", metric);
 	return grown;
 }
 
-static int add_increment(const char *metric, size_t rule, const struct guard_stratum *stratum,
-			 void *data)
+/* The events between two totals. Of those before a total without a pi it is the same. */
+static struct guard_stratum between(const struct guard_stratum *told,
+				    const struct guard_stratum *now)
+{
+	struct guard_stratum since = {.k = now->k - told->k, .n = now->n - told->n, .pi = now->pi};
+	double pi;
+
+	if (!(told->pi > 0) || told->pi == now->pi)
+		return since;
+	pi = (now->pi * (double)now->n - told->pi * (double)told->n) / (double)since.n;
+	if (pi > 0 && pi < 1) /* what rounding leaves of few events among very many may not be */
+		since.pi = pi;
+	return since;
+}
+
+static int add_increment(const struct judge_count *count, void *data)
 {
 	struct increments *increments = data;
-	struct followed_count *told = told_of(increments->followed, metric, rule);
+	const struct service *service = increments->service;
+	struct followed_count *told =
+		told_of(increments->followed, count->metric, count->window, count->rule);
+	struct guard_stratum since;
 	struct rollout_count *grown;
 
 	if (!told)
 		return -ENOMEM;
-	if (stratum->n <= told->n)
+	if (count->stratum->n <= told->stratum.n)
 		return 0;
 	grown = reallocarray(increments->list, increments->count + 1, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
 	increments->list = grown;
 	grown += increments->count++;
+	since = between(&told->stratum, count->stratum);
 	*grown = (struct rollout_count){
 		.time_ns = increments->now_ns,
-		.window = increments->followed->judge.state.window,
-		.k = stratum->k - told->k,
-		.n = stratum->n - told->n,
-		.pi = stratum->pi,
+		.window = count->window,
+		.k = since.k,
+		.n = since.n,
+		.pi = since.pi,
 	};
-	snprintf(grown->metric, sizeof(grown->metric), "%s", metric);
+	snprintf(grown->metric, sizeof(grown->metric), "%s", count->metric);
 	snprintf(grown->rule, sizeof(grown->rule), "%s",
-		 rule < increments->service->rules_count ? increments->service->rules[rule].name
-							 : "-");
-	told->k = stratum->k;
-	told->n = stratum->n;
+		 count->rule < service->rules_count ? service->rules[count->rule].name : "-");
+	told->stratum = *count->stratum;
 	return 0;
 }
 
@@ -276,9 +328,10 @@ static json_t *counts_to_json(const struct followed *followed)
 	for (size_t i = 0; i < followed->counts_count; i++) {
 		const struct followed_count *told = &followed->counts[i];
 
-		json_array_append_new(list, json_pack("[s, I, I, I]", told->metric,
-						      (json_int_t)told->rule, (json_int_t)told->k,
-						      (json_int_t)told->n));
+		json_array_append_new(
+			list, json_pack("[s, I, I, I, I, f]", told->metric, (json_int_t)told->rule,
+					(json_int_t)told->stratum.k, (json_int_t)told->stratum.n,
+					(json_int_t)told->window, told->stratum.pi));
 	}
 	return list;
 }
@@ -349,6 +402,7 @@ static int tallies_from_json(struct followed *followed, const json_t *list)
 	return error;
 }
 
+/* An earlier version told the kernel's counts of the running window alone, and without pi. */
 static int counts_from_json(struct followed *followed, const json_t *list)
 {
 	json_int_t rule, k, n;
@@ -358,15 +412,21 @@ static int counts_from_json(struct followed *followed, const json_t *list)
 
 	json_array_foreach(list, i, item)
 	{
+		uint32_t window = followed->judge.state.window;
 		struct followed_count *told;
 
 		if (json_unpack(item, "[s, I, I, I]", &metric, &rule, &k, &n))
 			return -EINVAL;
-		told = told_of(followed, metric, rule);
+		if (json_array_size(item) > 4)
+			window = json_integer_value(json_array_get(item, 4));
+		told = told_of(followed, metric, window, rule);
 		if (!told)
 			return -ENOMEM;
-		told->k = k;
-		told->n = n;
+		told->stratum = (struct guard_stratum){
+			.k = k,
+			.n = n,
+			.pi = json_number_value(json_array_get(item, 5)),
+		};
 	}
 	return 0;
 }

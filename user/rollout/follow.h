@@ -30,8 +30,8 @@ struct followed_tally {
 /* Totals of a comparison in a window that the store has been told of. */
 struct followed_count {
 	char metric[NAME_SIZE];
-	uint32_t window, rule;
-	uint64_t k, n;
+	uint32_t window, rule; /* or JUDGE_ALL_RULES */
+	struct guard_stratum stratum;
 };
 
 /* The counters behind paired counts, as they were last seen: their increments are the events. */
@@ -86,7 +86,7 @@ int follow_windows(const struct followed *followed, struct judge_input *input, v
 
 /*
  * What the comparisons of @input count that the store was not told of yet, as increments,
- * malloc()ed; they count as told. -ENOMEM.
+ * malloc()ed; they count as told. Where pi is a mean, each has that of its own events. -ENOMEM.
  */
 int follow_increments(struct followed *followed, const struct judge_input *input,
 		      const struct service *service, uint64_t now_ns, struct rollout_count **out,
