@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Feedback: what people reported of a client is credited to the cohort that the client was in at
- * that time, in the window that the time falls in, once for each client, metric and window. The
+ * that time, in the window that the time falls in, once for each client, metric and window; and it
+ * is one that the rollout touched, which the store is told with the tally, in one transaction. The
  * client's place in the hash space and its rule are the kernel's to say (memberships do not change
  * while a rollout runs); the shares are those of the window. Who is pinned or held out is in no
  * arm.
@@ -80,6 +81,11 @@ static int credit(struct watched *watched, const struct service *service, int ex
 	cohort = assign_cohort(service, shares, explanation.hash);
 	if ((cohort && cohort != canary) || !shares[canary])
 		return 0;
+	/* First of all, for it may be said twice, unlike the tally. */
+	error = watched_note_client(watched, &feedback->client, &service->cohorts[cohort],
+				    feedback->metric, feedback->time_ns);
+	if (error)
+		return error;
 	return follow_tally(followed, metric, window->window, explanation.rule, cohort == canary, 1,
 			    (double)shares[canary] / ((double)shares[canary] + shares[0]));
 }

@@ -64,6 +64,9 @@ int rollouts_watch(struct rollouts *rollouts, const struct service *service, uin
 void rollouts_forget(struct rollouts *rollouts, size_t at);
 void watched_free(struct watched *watched);
 bool watched_has_to_save(const struct watched *watched);
+/* To be told with the rest: the event of a client of @cohort of the service's. -ENOMEM. */
+int watched_note_client(struct watched *watched, const struct member *client,
+			const struct cohort *cohort, const char *metric, uint64_t time_ns);
 /* In a transaction of the caller's, who says that it is done: watched_saved(). */
 int watched_save(struct watched *watched, struct store *store, struct errors *errors);
 void watched_saved(struct watched *watched);

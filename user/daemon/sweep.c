@@ -17,7 +17,8 @@
 static int note_client(const struct tracked_event *event, void *data)
 {
 	struct rollouts *rollouts = data;
-	struct rollout_client *grown;
+	struct member client;
+	size_t cohort;
 
 	for (size_t i = 0; i < rollouts->count; i++) {
 		struct watched *watched = rollouts->list[i];
@@ -28,19 +29,10 @@ static int note_client(const struct tracked_event *event, void *data)
 
 		if (!view || !(view->rollout & ROLLOUT_TRACKED) || view->track != event->track)
 			continue;
-		grown = reallocarray(watched->clients, watched->clients_count + 1, sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		watched->clients = grown;
-		grown += watched->clients_count++;
-		*grown = (struct rollout_client){.client = member_of(&event->client),
-						 .time_ns = time_now_ns()};
-		snprintf(grown->metric, sizeof(grown->metric), "%s",
-			 kernel_metric_name(event->metric));
-		snprintf(grown->cohort, sizeof(grown->cohort), "%s",
-			 service->cohorts[event->arm == TRACK_CANARY ? rollout_cohort(service) : 0]
-				 .name);
-		return 0;
+		client = member_of(&event->client);
+		cohort = event->arm == TRACK_CANARY ? rollout_cohort(service) : 0;
+		return watched_note_client(watched, &client, &service->cohorts[cohort],
+					   kernel_metric_name(event->metric), time_now_ns());
 	}
 	return 0;
 }

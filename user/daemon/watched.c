@@ -114,6 +114,22 @@ static int save_followed(struct watched *watched, struct store *store, struct er
 	return error;
 }
 
+int watched_note_client(struct watched *watched, const struct member *client,
+			const struct cohort *cohort, const char *metric, uint64_t time_ns)
+{
+	struct rollout_client *grown =
+		reallocarray(watched->clients, watched->clients_count + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	watched->clients = grown;
+	grown += watched->clients_count++;
+	*grown = (struct rollout_client){.client = *client, .time_ns = time_ns};
+	snprintf(grown->metric, sizeof(grown->metric), "%s", metric);
+	snprintf(grown->cohort, sizeof(grown->cohort), "%s", cohort->name);
+	return 0;
+}
+
 int watched_save(struct watched *watched, struct store *store, struct errors *errors)
 {
 	const struct followed *followed = &watched->followed;
