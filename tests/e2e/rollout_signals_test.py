@@ -69,6 +69,19 @@ class SignalTest(unittest.TestCase):
                          ("rollback", metric), status)
         self.assertEqual(self.share(), 0)
 
+    def export(self):
+        """(rows of counts.csv, rows of clients.csv, guard replay's verdicts)"""
+        directory = os.path.join(self.lab.lab.directory, "export")
+        self.lab.box.run("rollout", "export", SERVICE, "-o", directory)
+
+        def rows(name):
+            with open(os.path.join(directory, name), newline="") as file:
+                return list(csv.DictReader(file))
+
+        replay = self.lab.box.run("-j", "guard", "replay", os.path.join(directory, "counts.csv"), check=False)
+        return (rows("counts.csv"), rows("clients.csv"),
+                {entry["metric"]: entry["verdict"] for entry in json.loads(replay.stdout)})
+
     def check_succeeds(self):
         self.lab.wait_for_state(*ENDED)
         exit_status, status = self.lab.status()
@@ -125,6 +138,25 @@ class Health(SignalTest):
         self.lab.box.run("rollout", "start", SERVICE)
         self.lab.wait_for_step(2, "pause")
         self.check_holds(lambda status: status["state"] == "running", 4)
+
+
+class Limits(SignalTest):
+    def test_at_100_percent_a_limit_guards_and_the_canarys_counts_are_shown_and_exported(self):
+        self.start({"steps": steps("100%", pause(600)), "metrics": [{"name": "connect_failure", "max_rate": "1%"}]})
+        self.lab.wait_for_step(2, "pause")
+        wait_for(lambda: (self.metric("connect_failure") or {"canary": {"clients": 0}})["canary"]["clients"] > 100, 20)
+        self.assertIn("no control is left", self.metric("sample_ratio")["reason"])
+        self.assertEqual(self.metric("connect_failure")["control"], {"clients": 0, "events": 0})
+        self.lab.canary.set("refuse")
+        self.check_rolled_back("connect_failure")
+        metric = self.metric("connect_failure")
+        self.assertIn(f"{metric['canary']['events']} of {metric['canary']['clients']} clients of the canary",
+                      metric["reason"])
+        counts, _, verdicts = self.export()
+        counts = [row for row in counts if row["metric"] == "connect_failure"]
+        self.assertEqual({("default", "1")}, {(row["rule"], row["pi"]) for row in counts})
+        self.assertGreaterEqual(sum(int(row["k"]) for row in counts), metric["canary"]["events"])
+        self.assertEqual("NODATA", verdicts["connect_failure"])  # a file of counts has no limits
 
 
 class Hooks(SignalTest):
@@ -270,7 +302,16 @@ class Prometheus(SignalTest):
             began -= 1000  # counters do not fall
             prometheus.values[self.BAD] = lambda: 10000 + int((time.monotonic() - began - 1000) * 100)
             self.check_rolled_back("errors")
-            self.assertGreater(self.status()["last_event"]["log_e"], 5)
+            status = self.status()
+            self.assertGreater(status["last_event"]["log_e"], 5)
+            # Nobody knows whose requests they were.
+            self.assertIsNone(status["last_event"]["clients_affected"])
+            metric = self.metric("errors")
+            self.assertEqual([None, None], [metric[arm]["clients"] for arm in ("canary", "control")])
+            self.assertGreater(metric["canary"]["events"], 0)
+            counts, _, verdicts = self.export()
+            self.assertEqual({"-"}, {row["rule"] for row in counts if row["metric"] == "errors"})
+            self.assertEqual("ROLLBACK", verdicts["errors"])
 
     def test_a_real_prometheus_that_scrapes_the_servers_rolls_back(self):
         with self.real_prometheus():
@@ -411,9 +452,22 @@ class Feedback(SignalTest):
         canaries, _ = self.begin()
         self.import_of(canaries[:40])
         self.check_rolled_back(self.METRIC)
-        rows = list(csv.reader(self.lab.box.run("rollout", "clients", SERVICE, "--metric", self.METRIC)
-                               .stdout.splitlines()))
-        self.assertTrue(rows)
+
+    def test_who_complained_is_exported_and_what_was_counted_can_be_replayed(self):
+        canaries, others = self.begin()
+        self.import_of(canaries[:40] + others[:3])
+        self.check_rolled_back(self.METRIC)
+        self.assertEqual(self.status()["last_event"]["clients_affected"], 40)
+        touched = self.lab.box.json("rollout", "clients", SERVICE, "--metric", self.METRIC, "--cohort", "canary")
+        self.assertEqual(sorted(canaries[:40]), sorted(entry["client"] for entry in touched["clients"]))
+        counts, clients, verdicts = self.export()
+        complained = [(row["client"], row["cohort"]) for row in clients if row["metric"] == self.METRIC]
+        self.assertEqual(len(complained), len(set(complained)))
+        self.assertLessEqual({(client, "canary") for client in canaries[:40]}, set(complained))
+        self.assertEqual(set(others[:3]), {client for client, cohort in complained if cohort != "canary"})
+        counts = [row for row in counts if row["metric"] == self.METRIC]
+        self.assertEqual((40, 43), tuple(sum(int(row[key]) for row in counts) for key in "kn"))
+        self.assertEqual("ROLLBACK", verdicts[self.METRIC])
 
     def test_complaints_of_one_client_count_once_and_those_of_both_arms_alike_roll_nothing_back(self):
         canaries, others = self.begin()
