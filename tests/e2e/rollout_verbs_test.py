@@ -8,6 +8,7 @@ rollout stands where a test wants it, and `promote` takes it on.
 
 import csv
 import datetime
+import fcntl
 import itertools
 import json
 import os
@@ -38,6 +39,11 @@ class RolloutTest(BoxTest):
         self.daemon = self.box.start("daemon") if daemon else None
         if daemon:
             wait_for(lambda: self.box("rollout", "start", "api").status == 0, 20)
+
+    def stop_daemon(self):
+        """Nobody but the test writes then."""
+        self.daemon.terminate()
+        self.daemon.wait()
 
     def status(self, name="api"):
         return json.loads(self.box("-j", "rollout", "status", name).out)
@@ -183,6 +189,41 @@ class Verbs(RolloutTest):
                                       self.box("-j", "rollout", "history", "api").json["rollouts"]])
         self.run_verb("start")
         self.assertEqual(2, self.status()["id"])
+
+    def succeeded(self):
+        self.begin(steps=[{"weight": "5%"}])
+        wait_for(lambda: self.status()["rules"][0]["set_ppm"] == 50000, 20)
+        self.run_verb("promote")
+        wait_for(lambda: self.status()["state"] == "succeeded", 20)
+
+    def test_a_kill_of_one_that_has_succeeded_takes_it_back_and_it_can_be_tried_again(self):
+        self.succeeded()
+        self.stop_daemon()
+        self.succeeds(self.box("kill", "api"))
+        answer = self.box("-j", "rollout", "status", "api")
+        self.assertEqual((3, "killed", "killed"),
+                         (answer.status, answer.json["state"], answer.json["last_event"]["event"]))
+        self.box.start("daemon")
+        wait_for(lambda: self.box("rollout", "retry", "api").status == 0, 20)
+        wait_for(lambda: self.status()["rules"][0]["set_ppm"] == 50000, 20)
+        self.assertEqual((2, "running"), (self.status()["id"], self.status()["state"]))
+
+    def holding_the_lock(self):
+        lock = self.enterContext(open(os.path.join(self.box.state, "lock"), "r+", encoding="utf-8"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
+    def test_a_kill_that_nobody_could_record_counts_at_once_and_the_next_writer_records_it(self):
+        self.succeeded()
+        lock = self.holding_the_lock()
+        self.succeeds(self.box("kill", "api"))
+        answer = self.box("-j", "rollout", "status", "api")
+        self.assertEqual((3, "killed"), (answer.status, answer.json["state"]))
+        self.assertNotIn("killed", [event for _, event, _ in self.events()])
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        self.succeeds(self.box("client", "pin", "api", CLIENT, "stable"))
+        self.assertEqual("killed", self.events()[-1][1])
+        self.run_verb("retry")
 
     def said(self):
         """(rollout, event) of the lines in the daemon's log, as they come."""

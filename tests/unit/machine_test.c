@@ -868,6 +868,30 @@ static void abort_also_takes_back_what_has_succeeded(void **state)
 	assert_true(table->is_latched);
 }
 
+static void a_kill_of_one_that_has_succeeded_takes_it_back_and_it_can_be_tried_again(void **state)
+{
+	struct rollout_event retry = {.kind = EVENT_START, .is_retry = true, .id = 9, .by = "ann"};
+	struct table_rollout *table = *state;
+
+	add_hook(table, HOOK_ROLLBACK, false);
+	add_weight(table, NULL, 10000);
+	start_rollout(table);
+	tick(table, VERDICT_NODATA);
+	tick_for(table, 11 * MINUTE, VERDICT_CONTINUE);
+	assert_is(table, ROLLOUT_SUCCEEDED, WAIT_NOTHING);
+	/* It has no lease that could end. */
+	assert_int_equal(feed_verb_of(table, EVENT_LEASE_EXPIRED), 0);
+	assert_is(table, ROLLOUT_SUCCEEDED, WAIT_NOTHING);
+	assert_int_equal(feed_verb_of(table, EVENT_KILLED), 0);
+	assert_is(table, ROLLOUT_KILLED, WAIT_NOTHING);
+	assert_string_equal(table->state.by, "ann");
+	assert_int_equal(find_note(table, "killed")->before_ppm, 10000);
+	assert_string_equal(find_action(table, ACTION_CALL_HOOK)->note.event, "killed");
+	retry.is_latched = true;
+	assert_int_equal(feed_event(table, retry), 0);
+	assert_is(table, ROLLOUT_RUNNING, WAIT_NOTHING);
+}
+
 static void a_latch_is_lifted_by_start_and_retry_alone(void **state)
 {
 	static const enum rollout_event_kind others[] = {
@@ -1207,6 +1231,7 @@ int main(void)
 		TEST(rollback_is_armed_in_every_state),
 		TEST(a_canary_without_backends_is_rolled_back),
 		TEST(abort_also_takes_back_what_has_succeeded),
+		TEST(a_kill_of_one_that_has_succeeded_takes_it_back_and_it_can_be_tried_again),
 		TEST(a_latch_is_lifted_by_start_and_retry_alone),
 		TEST(retry_is_of_what_went_back),
 		TEST(start_keeps_a_share_below_its_first_step_and_drops_one_above),

@@ -46,8 +46,8 @@ bool rollout_would_act(const struct service *service, const struct rollout_state
  */
 int rollout_hook_called(struct control *control, const struct hook_call *call, bool ok);
 
-/* A kill, or the end of a lease, was recorded as the service's latch: its rollout, if one is
- * active, ends. */
+/* A kill, or the end of a lease, was recorded as the service's latch: its rollout ends, if one is
+ * active; of a kill, if one has succeeded, too. */
 int rollout_record_latch(struct control *control, const char *service, enum latch latch);
 /* What that will make of the state, for who reads before a writer has recorded it. Stores nothing.
  */

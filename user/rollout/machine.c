@@ -451,12 +451,24 @@ static int override(struct feed *feed)
 	return 0;
 }
 
+/* The canary may have clients of it: it is under way, or has succeeded. */
+static bool can_go_back(const struct rollout_state *state)
+{
+	return rollout_is_active(state->phase) || state->phase == ROLLOUT_SUCCEEDED;
+}
+
 static int abort_it(struct feed *feed)
 {
-	if (!rollout_is_active(feed->state->phase) && feed->state->phase != ROLLOUT_SUCCEEDED)
+	if (!can_go_back(feed->state))
 		return refuse_inactive(feed);
 	undo(feed, ROLLOUT_ABORTED, NULL, NAN, feed->event->reason);
 	return 0;
+}
+
+static void kill_it(struct feed *feed)
+{
+	if (can_go_back(feed->state))
+		undo(feed, ROLLOUT_KILLED, NULL, NAN, feed->event->reason);
 }
 
 /* ---- what the daemon tells ---- */
@@ -530,6 +542,10 @@ static int feed_verb(struct feed *feed)
 
 static void feed_fact(struct feed *feed, const struct rollout_clock *last)
 {
+	if (feed->event->kind == EVENT_KILLED) {
+		kill_it(feed);
+		return;
+	}
 	if (!rollout_is_active(feed->state->phase))
 		return;
 	switch (feed->event->kind) {
@@ -538,9 +554,6 @@ static void feed_fact(struct feed *feed, const struct rollout_clock *last)
 		break;
 	case EVENT_HOOK:
 		take_answer(feed);
-		break;
-	case EVENT_KILLED:
-		undo(feed, ROLLOUT_KILLED, NULL, NAN, feed->event->reason);
 		break;
 	case EVENT_LEASE_EXPIRED:
 		undo(feed, ROLLOUT_LEASE_EXPIRED, NULL, NAN, "the lease was not renewed in time");
