@@ -15,10 +15,16 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import itertools
 import time
+import types
 import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lab  # noqa: E402
+import web_stub  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.environ.get("XDP_CANARY", os.path.join(ROOT, "build", "xdp-canary"))
@@ -137,6 +143,10 @@ class Box:
 
     def inside(self, *words):
         return ["nsenter", f"--net=/run/netns/{self.namespace}", *words]
+
+    def receiver(self):
+        """Whom hooks can post to, inside."""
+        return web_stub.Receiver(types.SimpleNamespace(namespace=lambda role: lab.in_namespace(self.namespace)))
 
     def ip(self, *words):
         return subprocess.run(self.inside("ip", *words), check=True, capture_output=True,

@@ -394,13 +394,8 @@ class Lab:
     @contextlib.contextmanager
     def namespace(self, role: str):
         """The calling thread is in @role's namespace; sockets made in the block stay there."""
-        with open("/proc/thread-self/ns/net") as home, \
-                open(f"{NAMESPACES}/{self.namespace_name(role)}") as there:
-            _setns(there)
-            try:
-                yield
-            finally:
-                _setns(home)
+        with in_namespace(self.namespace_name(role)):
+            yield
 
     def socket(self, role: str, *arguments) -> socket.socket:
         """socket.socket(*arguments) in @role's namespace."""
@@ -568,6 +563,16 @@ def _sleep_until(deadline: float, problem: str) -> None:
     if time.monotonic() > deadline:
         raise LabError(problem)
     time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def in_namespace(name: str):
+    with open("/proc/thread-self/ns/net") as home, open(f"{NAMESPACES}/{name}") as there:
+        _setns(there)
+        try:
+            yield
+        finally:
+            _setns(home)
 
 
 def _setns(file) -> None:

@@ -208,6 +208,29 @@ class Verbs(RolloutTest):
         wait_for(lambda: self.status()["rules"][0]["set_ppm"] == 50000, 20)
         self.assertEqual((2, "running"), (self.status()["id"], self.status()["state"]))
 
+    def test_who_killed_it_and_why_is_in_all_that_is_told_of_its_rollout(self):
+        pager = self.enterContext(self.box.receiver())
+        self.begin(hooks=[{"on": "rollback", "url": pager.url}])
+        self.at(1)
+        self.stop_daemon()
+        self.succeeds(self.box("kill", "api", "--by", "bob", "--reason", "boom"))
+        status = self.status()
+        self.assertEqual(("boom", "bob", "boom"),
+                         (status["reason"], *(status["last_event"][key] for key in ("by", "reason"))))
+        event = self.box("-j", "rollout", "history", "api").json["events"][-1]
+        self.assertEqual(("killed", "bob", "boom"), tuple(event[key] for key in ("event", "by", "reason")))
+        self.box.start("daemon")
+        wait_for(lambda: pager.of("killed"), 20)
+        self.assertEqual(("bob", "boom"), tuple(pager.of("killed")[0][key] for key in ("by", "reason")))
+
+    def test_a_kill_without_a_reason_has_words_of_its_own(self):
+        self.begin()
+        self.at(1)
+        self.stop_daemon()
+        self.succeeds(self.box("kill", "--all", "--by", "bob"))
+        self.assertEqual(("bob", "the service was killed"),
+                         tuple(self.status()["last_event"][key] for key in ("by", "reason")))
+
     def holding_the_lock(self):
         lock = self.enterContext(open(os.path.join(self.box.state, "lock"), "r+", encoding="utf-8"))
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -216,13 +239,16 @@ class Verbs(RolloutTest):
     def test_a_kill_that_nobody_could_record_counts_at_once_and_the_next_writer_records_it(self):
         self.succeeded()
         lock = self.holding_the_lock()
-        self.succeeds(self.box("kill", "api"))
+        self.succeeds(self.box("kill", "api", "--by", "bob", "--reason", "boom"))
         answer = self.box("-j", "rollout", "status", "api")
         self.assertEqual((3, "killed"), (answer.status, answer.json["state"]))
         self.assertNotIn("killed", [event for _, event, _ in self.events()])
         fcntl.flock(lock, fcntl.LOCK_UN)
-        self.succeeds(self.box("client", "pin", "api", CLIENT, "stable"))
+        self.succeeds(self.box("client", "pin", "api", CLIENT, "stable", "--by", "eve", "--reason", "else"))
         self.assertEqual("killed", self.events()[-1][1])
+        # What the kill was for nobody has kept; it was not what the writer is for.
+        self.assertEqual(("kill", "the service was killed"),
+                         tuple(self.status()["last_event"][key] for key in ("by", "reason")))
         self.run_verb("retry")
 
     def said(self):

@@ -43,7 +43,9 @@ static int unknown_service(struct cli *cli, const struct datapath *datapath, con
 /* Errors of this are nobody's business: what was asked for is done. */
 static void record(struct cli *cli)
 {
+	const char *name = cli->words_count ? cli->words[0] : "";
 	struct place place = cli->place;
+	struct actor actor = cli->actor;
 	struct control *control = NULL;
 	struct store *store;
 
@@ -53,12 +55,13 @@ static void record(struct cli *cli)
 		return;
 	store_close(store);
 	place.wait_ms = 0;
-	if (control_open_write(&place, &cli->actor, NULL, &control))
+	actor.kills = name;
+	if (control_open_write(&place, &actor, NULL, &control))
 		return;
 	if (control_publish(
 		    control)) { /* the kernel's side does not need it: the latch alone, then */
 		control_close(control);
-		if (control_open_write(&place, &cli->actor, NULL, &control))
+		if (control_open_write(&place, &actor, NULL, &control))
 			return;
 		store_commit(control->store, NULL);
 	}

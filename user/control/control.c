@@ -80,8 +80,16 @@ void control_set_policy(struct control *control, struct policy *policy)
 	control->policy = policy;
 }
 
+/* NULL: another than this writer, whose words nobody has kept. */
+static const struct actor *killer_of(const char *service, const struct actor *actor)
+{
+	if (!actor->kills || (*actor->kills && strcmp(actor->kills, service)))
+		return NULL;
+	return actor;
+}
+
 /* A kill is one store to the kernel; whoever writes next remembers it for the next boot. */
-static int record_kills(struct control *control)
+static int record_kills(struct control *control, const struct actor *actor)
 {
 	bool found = false;
 	int error = 0;
@@ -102,7 +110,8 @@ static int record_kills(struct control *control)
 			error = control_touch(control, live->name);
 		live->latch = LATCH_KILLED;
 		if (!error) /* may read `live` again, in the same order */
-			error = rollout_record_latch(control, live->name, LATCH_KILLED);
+			error = rollout_record_latch(control, live->name, LATCH_KILLED,
+						     killer_of(live->name, actor));
 	}
 	return error || !found ? error : control_reload_live(control);
 }
@@ -223,7 +232,7 @@ int control_open_write(const struct place *place, const struct actor *actor, str
 	if (!error)
 		error = load_all(control);
 	if (!error)
-		error = record_kills(control);
+		error = record_kills(control, actor);
 	if (!error)
 		error = record_leases(control, true);
 	if (error)

@@ -142,7 +142,8 @@ static int record(struct control *control, const struct service *service, uint64
 		error = control_touch(control, service->name);
 	if (!error)
 		error = control_reload_live(control);
-	return error ? error : rollout_record_latch(control, service->name, LATCH_LEASE_EXPIRED);
+	return error ? error
+		     : rollout_record_latch(control, service->name, LATCH_LEASE_EXPIRED, NULL);
 }
 
 int record_leases(struct control *control, bool with_notes)

@@ -504,19 +504,22 @@ int rollout_hook_called(struct control *control, const struct hook_call *call, b
 	return error;
 }
 
-static struct rollout_event event_of_latch(enum latch latch)
+static struct rollout_event event_of_latch(enum latch latch, const struct actor *killer)
 {
+	if (latch != LATCH_KILLED)
+		return (struct rollout_event){.kind = EVENT_LEASE_EXPIRED, .by = "lease"};
 	return (struct rollout_event){
-		.kind = latch == LATCH_KILLED ? EVENT_KILLED : EVENT_LEASE_EXPIRED,
-		.by = latch == LATCH_KILLED ? "kill" : "lease",
-		.reason = "the service was killed",
+		.kind = EVENT_KILLED,
+		.by = killer ? killer->by : "kill",
+		.reason = killer && *killer->reason ? killer->reason : "the service was killed",
 	};
 }
 
-int rollout_record_latch(struct control *control, const char *name, enum latch latch)
+int rollout_record_latch(struct control *control, const char *name, enum latch latch,
+			 const struct actor *killer)
 {
 	const struct service *service = policy_service(control->policy, name);
-	struct rollout_event event = event_of_latch(latch);
+	struct rollout_event event = event_of_latch(latch, killer);
 
 	return service ? rollout_apply(control, service, &event, NULL) : 0;
 }
@@ -525,7 +528,7 @@ void rollout_foresee_latch(const struct service *service, struct rollout_state *
 			   enum latch latch)
 {
 	struct rollout_actions *actions = calloc(1, sizeof(*actions));
-	struct rollout_event event = event_of_latch(latch);
+	struct rollout_event event = event_of_latch(latch, NULL);
 	uint64_t since_ns = state->since_ns;
 
 	event.now = state->last;

@@ -47,8 +47,10 @@ bool rollout_would_act(const struct service *service, const struct rollout_state
 int rollout_hook_called(struct control *control, const struct hook_call *call, bool ok);
 
 /* A kill, or the end of a lease, was recorded as the service's latch: its rollout ends, if one is
- * active; of a kill, if one has succeeded, too. */
-int rollout_record_latch(struct control *control, const char *service, enum latch latch);
+ * active; of a kill, if one has succeeded, too.
+ * @killer: who has killed it, and why; NULL: that is not known. */
+int rollout_record_latch(struct control *control, const char *service, enum latch latch,
+			 const struct actor *killer);
 /* What that will make of the state, for who reads before a writer has recorded it. Stores nothing.
  */
 void rollout_foresee_latch(const struct service *service, struct rollout_state *state,

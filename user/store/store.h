@@ -26,6 +26,7 @@ struct actor {
 	const char *by;	     /* who */
 	const char *command; /* what was typed, for the audit and the lock's holder */
 	const char *reason;  /* why, "" if not said */
+	const char *kills;   /* the service that it has just killed, "" for all; NULL: none */
 };
 
 /* ---- opening ---- */
