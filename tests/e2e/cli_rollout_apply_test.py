@@ -106,6 +106,20 @@ class Apply(RolloutTest):
         for flags in (["--prune"], ["--prune", "--restart-rollout"]):
             self.refuses(self.config(service("web", 11)), "cannot be removed", flags=flags)
 
+    def test_the_rollout_of_a_service_that_was_pruned_is_history(self):
+        web = service("web", 11)
+        self.apply_guarded(web)
+        self.rollout("aborted")
+        self.succeeds(self.box.apply(self.config(web), "--prune"))
+        self.succeeds(self.box.apply(self.config(guarded(), web)))
+        answer = self.box("-j", "rollout", "status", "api")
+        self.assertEqual((1, "idle", None), (answer.status, answer.json["state"], answer.json["id"]))
+        self.box.start("daemon")
+        wait_for(lambda: "only one that was aborted" in self.box("rollout", "retry", "api").err, 20)
+        self.succeeds(self.box("rollout", "start", "api"))
+        history = self.box("-j", "rollout", "history", "api").json["rollouts"]
+        self.assertEqual([(3, "aborted"), (4, "running")], [(entry["id"], entry["state"]) for entry in history])
+
     def test_cohorts_may_not_change_but_for_their_backends(self):
         self.apply_guarded()
         self.rollout("running")

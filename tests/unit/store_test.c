@@ -3,6 +3,7 @@
  * The store: what it keeps, who may read and write it at the same time, and what a crash leaves.
  * Each test has a directory of its own; crashes are processes that die by SIGKILL.
  */
+#include "store/rollouts.h"
 #include "store/store.h"
 #include "util/text.h"
 
@@ -1083,6 +1084,63 @@ static void epoch_digest_and_latch_are_of_the_service(void **state)
 	store_close(store);
 }
 
+static void leave_traces_of_a_rollout(struct store *store, const char *service,
+				      struct errors *errors)
+{
+	static const char *const kinds[] = {"cuts", "flows", "lease", "packets", "rollouts"};
+	struct stored_rollout rollout = {
+		.id = 3, .cohort = "canary", .state = "aborted", .machine = "{}"};
+	struct hook_call call = {.id = 3, .json = "{}"};
+	char key[80];
+
+	snprintf(rollout.service, sizeof(rollout.service), "%s", service);
+	snprintf(call.service, sizeof(call.service), "%s", service);
+	assert_int_equal(store_set_rollout(store, &rollout, errors), 0);
+	assert_int_equal(store_add_rollout_event(store, service, 3, 1, "aborted", "{}", errors), 0);
+	assert_int_equal(store_add_hook_call(store, &call, errors), 0);
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		snprintf(key, sizeof(key), "%s/%s", kinds[i], service);
+		assert_int_equal(store_set_note(store, key, "{}", errors), 0);
+	}
+}
+
+static void removing_a_service_closes_its_rollouts_and_keeps_their_history_and_ids(void **state)
+{
+	struct fixture *box = *state;
+	struct store *store = writer_of(box);
+	struct stored_rollout rollout, *rollouts;
+	struct rollout_record *events;
+	struct hook_call *calls;
+	struct note *notes;
+	uint64_t id;
+	size_t count;
+
+	leave_traces_of_a_rollout(store, "api", box->errors);
+	leave_traces_of_a_rollout(store, "api-2", box->errors);
+	assert_int_equal(store_remove_service(store, "api", box->errors), 0);
+	assert_int_equal(store_rollout(store, "api", 0, &rollout, box->errors), -ENOENT);
+	assert_int_equal(store_rollout(store, "api-2", 0, &rollout, box->errors), 0);
+	stored_rollout_release(&rollout);
+	assert_int_equal(store_next_rollout(store, "api", &id, box->errors), 0);
+	assert_int_equal(id, 4);
+	assert_int_equal(store_rollouts(store, "api", &rollouts, &count, box->errors), 0);
+	assert_int_equal(count, 1);
+	stored_rollouts_release(rollouts, count);
+	assert_int_equal(store_rollout_events(store, "api", 3, 0, &events, &count, box->errors), 0);
+	assert_int_equal(count, 1);
+	rollout_records_release(events, count);
+	assert_int_equal(store_hook_calls(store, &calls, &count, box->errors), 0);
+	assert_int_equal(count, 1);
+	assert_string_equal(calls[0].service, "api-2");
+	hook_calls_release(calls, count);
+	assert_int_equal(store_notes(store, "", &notes, &count, box->errors), 0);
+	assert_int_equal(count, 5);
+	for (size_t i = 0; i < count; i++)
+		assert_non_null(strstr(notes[i].key, "/api-2"));
+	notes_release(notes, count);
+	store_close(store);
+}
+
 static void removing_a_service_takes_its_live_data_and_numbers_but_not_its_history(void **state)
 {
 	static const char *const services[] = {"api", "api-2"};
@@ -1437,6 +1495,7 @@ int main(void)
 		TEST(a_client_has_one_pin_a_service),
 		TEST(a_service_keeps_its_slot_and_a_freed_slot_is_given_again),
 		TEST(epoch_digest_and_latch_are_of_the_service),
+		TEST(removing_a_service_closes_its_rollouts_and_keeps_their_history_and_ids),
 		TEST(removing_a_service_takes_its_live_data_and_numbers_but_not_its_history),
 		TEST(interfaces_keep_their_slot_and_whether_they_are_attached),
 		TEST(a_new_state_is_empty_and_not_detached),

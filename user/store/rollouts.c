@@ -322,6 +322,12 @@ int store_drop_hook_call(struct store *store, uint64_t number, struct errors *er
 			  VALUES(NUMBER(number)), errors);
 }
 
+int store_drop_hook_calls(struct store *store, const char *service, struct errors *errors)
+{
+	return sql_change(store, NULL, "DELETE FROM hook_calls WHERE service = ?1",
+			  VALUES(TEXT(service)), errors);
+}
+
 int store_drop_gate_calls(struct store *store, const char *service, uint64_t id,
 			  struct errors *errors)
 {

@@ -20,7 +20,7 @@ struct stored_rollout {
 	uint64_t revision;     /* that it was started with */
 	char state[NAME_SIZE]; /* rollout_phase_name() */
 	uint64_t started_ns, ended_ns,
-		closed_ns; /* 0: not yet; closed: by reset or a new release */
+		closed_ns; /* 0: not yet; closed: by reset, release, removal */
 	char *machine;	   /* JSON of the machine's state */
 	char *judgement;   /* JSON that the daemon writes: rollout/report.h; "{}": none yet */
 };
@@ -41,7 +41,7 @@ int store_set_rollout(struct store *store, const struct stored_rollout *rollout,
 		      struct errors *errors);
 int store_set_judgement(struct store *store, const char *service, uint64_t id, const char *json,
 			struct errors *errors);
-/* Its ended rollouts are history from now on: `rollout reset`, a new release. */
+/* Its ended rollouts are history from now on: `rollout reset`, a new release, a removal. */
 int store_close_rollouts(struct store *store, const char *service, struct errors *errors);
 /* Running, paused or waiting; *@id (may be NULL) is its id. Negative: an error. */
 int store_rollout_is_active(struct store *store, const char *service, uint64_t *id,
@@ -81,6 +81,7 @@ int store_hook_calls(struct store *store, struct hook_call **out, size_t *count,
 		     struct errors *errors);
 void hook_calls_release(struct hook_call *calls, size_t count);
 int store_drop_hook_call(struct store *store, uint64_t number, struct errors *errors);
+int store_drop_hook_calls(struct store *store, const char *service, struct errors *errors);
 /* All calls of gates of a rollout. */
 int store_drop_gate_calls(struct store *store, const char *service, uint64_t id,
 			  struct errors *errors);

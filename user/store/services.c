@@ -3,6 +3,7 @@
  * Services and interfaces as the kernel's tables know them: their slots, epochs, latches, and what
  * is attached. A slot is a name's until the name goes; the lowest free one is given to a new name.
  */
+#include "store/rollouts.h"
 #include "store/store_internal.h"
 
 #include <errno.h>
@@ -118,6 +119,20 @@ static int free_service_numbers(struct store *store, const char *service, struct
 	return error;
 }
 
+/* What it was compared with, and what its last era and rollout have left for whoever runs next. */
+static int drop_notes(struct store *store, const char *service, struct errors *errors)
+{
+	static const char *const kinds[] = {"cuts", "flows", "lease", "packets", "rollouts"};
+	char key[2 * NAME_SIZE];
+	int error = 0;
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && !error; i++) {
+		snprintf(key, sizeof(key), "%s/%s", kinds[i], service);
+		error = store_drop_note(store, key, errors);
+	}
+	return error;
+}
+
 int store_remove_service(struct store *store, const char *service, struct errors *errors)
 {
 	int error = free_service_numbers(store, service, errors);
@@ -132,6 +147,12 @@ int store_remove_service(struct store *store, const char *service, struct errors
 	if (!error)
 		error = sql_change(store, NULL, "DELETE FROM checks WHERE service = ?1",
 				   VALUES(TEXT(service)), errors);
+	if (!error)
+		error = store_close_rollouts(store, service, errors);
+	if (!error)
+		error = store_drop_hook_calls(store, service, errors);
+	if (!error)
+		error = drop_notes(store, service, errors);
 	if (!error)
 		error = sql_change(store, NULL, "DELETE FROM services WHERE name = ?1",
 				   VALUES(TEXT(service)), errors);
