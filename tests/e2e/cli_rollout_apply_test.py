@@ -379,6 +379,17 @@ class Undo(RolloutTest):
         self.assertEqual(4, self.box("-j", "rollout", "undo", "api").json["to_revision"])
         self.assertEqual("43", self.section()["cohorts"][0]["version"])
 
+    def test_what_is_to_be_warned_of_is_warned_of_once(self):
+        applied = self.applied(service(rollout=STEPS))
+        self.assertTrue(applied["warnings"])  # its first step is below the base share
+        self.applied(service())
+        undone = self.succeeds(self.box("-j", "rollout", "undo", "api")).json
+        said = [[(warning["object"], warning["message"]) for warning in document["warnings"]]
+                for document in (applied, undone)]
+        self.assertEqual(*said)
+        answer = self.box("-j", "get", "--revision", "1")
+        self.assertEqual((0, ""), (answer.status, answer.err))
+
     def test_a_revision_that_is_named_comes_back(self):
         self.history()
         answer = self.succeeds(self.box("rollout", "undo", "api", "--to", "1"))

@@ -37,7 +37,7 @@ static int choose_revision(struct cli *cli, struct control *control)
 	if (error)
 		return error;
 	snprintf(name, sizeof(name), "revision %" PRIu64, number);
-	policy = config_parse(revision.config, strlen(revision.config), name, cli->errors);
+	policy = config_parse_revision(revision.config, name, cli->errors);
 	if (policy)
 		control_set_policy(control, policy);
 	control->revision.number = number;

@@ -64,7 +64,7 @@ static json_t *section_of(const json_t *tree, const char *service)
 
 static json_t *tree_of_text(const char *text, const char *name, struct errors *errors)
 {
-	struct policy *policy = config_parse(text, strlen(text), name, errors);
+	struct policy *policy = config_parse_revision(text, name, errors);
 	json_t *tree = policy ? config_to_json(policy) : NULL;
 
 	policy_free(policy);

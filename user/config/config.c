@@ -344,3 +344,10 @@ struct policy *config_parse(const char *text, size_t length, const char *name,
 	errors_free(own);
 	return policy;
 }
+
+struct policy *config_parse_revision(const char *text, const char *name, struct errors *errors)
+{
+	struct policy *policy = config_parse(text, strlen(text), name, NULL);
+
+	return policy ? policy : config_parse(text, strlen(text), name, errors);
+}

@@ -17,6 +17,8 @@ struct policy *config_load(const char *const *paths, size_t count, struct errors
 /* The same from memory; @name stands for the file in errors. */
 struct policy *config_parse(const char *text, size_t length, const char *name,
 			    struct errors *errors);
+/* Of a revision, whose warnings were given when it was applied: errors alone. */
+struct policy *config_parse_revision(const char *text, const char *name, struct errors *errors);
 
 /*
  * The policy as a canonical tree: keys that have their default are left out, lists keep their

@@ -20,13 +20,8 @@ static int load_desired(struct control *control)
 		return error;
 	snprintf(name, sizeof(name), "revision %llu", (unsigned long long)control->revision.number);
 	policy_free(control->policy);
-	control->policy = config_parse(control->revision.config, strlen(control->revision.config),
-				       name, NULL);
-	if (control->policy) /* its warnings were given when it was applied */
-		return 0;
-	config_parse(control->revision.config, strlen(control->revision.config), name,
-		     control->errors);
-	return -EINVAL;
+	control->policy = config_parse_revision(control->revision.config, name, control->errors);
+	return control->policy ? 0 : -EINVAL;
 }
 
 /* Who may read the state but not the maps sees the box as if nothing were loaded, and is told. */
