@@ -75,6 +75,18 @@ class Words(BoxTest):
                                  set(error))
                 self.assertEqual("", answer.err)
 
+    def test_warnings_stand_beside_the_errors_of_the_document_with_j(self):
+        steps = {"steps": [{"weight": "1%"}]}  # below its base share, which is warned of
+        self.applied(service(rollout=steps))
+        answer = self.box.apply(config(service(rollout=steps, release="v2")))
+        self.assertEqual((1, "", ["errors", "warnings"]), (answer.status, answer.err, list(answer.json)))
+        for entries, text in (("errors", "salt"), ("warnings", "falls from 5%")):
+            self.assertEqual({"file", "line", "column", "object", "message", "hint"}, set(answer.json[entries][0]))
+            self.assertIn(text, answer.json[entries][0]["message"])
+        answer = self.box("apply", "-f", self.box.write(config(service(rollout=steps, release="v2"))))
+        self.assertEqual((1, ""), (answer.status, answer.out))
+        self.assertIn("warning: ", answer.err)
+
     def test_errors_of_files_say_where(self):
         path = self.box.write("version: 1\nservices:\n  - nmae: api\n")
         self.fails(self.box("apply", "-f", path), 1, f"{path}:3:5: ")

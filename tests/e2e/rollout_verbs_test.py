@@ -120,6 +120,28 @@ class Verbs(RolloutTest):
         self.at(1)
         self.refused_verb("resume", "not paused")
 
+    def test_without_a_daemon_a_verb_says_in_its_document_that_nothing_goes_on(self):
+        self.begin()
+        self.at(1)
+        self.run_verb("pause")
+        self.stop_daemon()
+        answer = self.succeeds(self.box("-j", "rollout", "resume", "api"))
+        self.assertEqual(("rollout resume", ""), (answer.json["cmd"], answer.err))
+        self.assertIn("daemon is not running", answer.json["warnings"][0]["message"])
+        self.assertNotIn("warnings", self.succeeds(self.box("-j", "rollout", "pause", "api")).json)
+        self.assertIn("warning: ", self.box("rollout", "resume", "api").err)
+
+    def test_a_watch_whose_time_is_over_says_so_in_its_last_line(self):
+        self.begin()
+        self.at(1)
+        self.run_verb("pause")
+        answer = self.box("-j", "rollout", "status", "api", "--timeout", "100ms")
+        self.assertEqual((1, "", "paused"), (answer.status, answer.err, answer.json["state"]))
+        self.assertIn("--timeout", answer.json["errors"][0]["message"])
+        answer = self.box("-j", "rollout", "status", "api", "--watch", "--timeout", "100ms")
+        first, last = [json.loads(line) for line in answer.out.splitlines()]
+        self.assertEqual((1, "", "paused", ["errors"]), (answer.status, answer.err, first["state"], list(last)))
+
     def test_promote_full_begins_the_last_step_now(self):
         self.begin(steps=[{"weight": "5%"}, {"weight": "20%"}, {"weight": "40%"}, {"pause": {}}])
         wait_for(lambda: self.status()["rules"][0]["set_ppm"] == 50000, 20)

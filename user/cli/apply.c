@@ -362,8 +362,7 @@ static void print_result(struct apply *apply)
 			 apply->request->dry_run, "services", services_to_json(apply), "restarted",
 			 apply_restarted_to_json(&apply->plan), "segments",
 			 freeze_to_json(&apply->frozen, false), "groupings",
-			 freeze_to_json(&apply->frozen, true), "warnings",
-			 errors_warnings_to_json(cli->errors));
+			 freeze_to_json(&apply->frozen, true), "warnings", json_array());
 	json_object_update(document, rest);
 	json_decref(rest);
 	cli_print_json(cli, document);

@@ -50,9 +50,10 @@ struct cli {
 	int words_count;
 	const char **flag_values; /* pairs: flag name, value; ends with NULL */
 	int flags_count;
-	int status;	       /* a command may set EXIT_ROLLBACK or EXIT_DIFFERENT */
-	bool printed_json;     /* the result document has been printed already */
-	bool printed_warnings; /* it had the warnings in it */
+	int status;	    /* a command may set EXIT_ROLLBACK or EXIT_DIFFERENT */
+	json_t *document;   /* the result, until it is printed; NULL: none */
+	bool printed_lines; /* of JSON, already */
+	bool printed_whole; /* a document that the command has written itself */
 };
 
 /* The last value of a flag, "" for a switch that stands; NULL: it does not stand. */
@@ -64,8 +65,12 @@ const char **cli_flag_all(const struct cli *cli, const char *name, size_t *count
 int cli_usage(struct cli *cli, const char *object, const char *hint, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* Prints @document (a reference is taken away) as the one JSON document of the command. */
+/*
+ * @document (a reference is taken away) is the one JSON document of the command. It is printed at
+ * the end, with the `errors` and `warnings` that there are by then; by cli_print_now() without.
+ */
 void cli_print_json(struct cli *cli, json_t *document);
+void cli_print_now(struct cli *cli);
 /* One object of a stream, on a line of its own. */
 void cli_print_json_line(struct cli *cli, json_t *object);
 

@@ -122,7 +122,7 @@ static void print_result(struct cli *cli, const struct result *result)
 		return;
 	document = json_pack("{s:s}", "cmd", "client import");
 	json_object_update_new(document, result_to_json(cli, result));
-	json_object_set_new(document, "warnings", errors_warnings_to_json(cli->errors));
+	json_object_set_new(document, "warnings", json_array());
 	cli_print_json(cli, document);
 }
 

@@ -191,7 +191,7 @@ static int print_list(struct list *list, struct store *store, const struct catal
 		error = catalogue_each(store, query, print_row, list, cli->errors);
 		return error == ENOUGH ? 0 : error;
 	}
-	cli->printed_json = true;
+	cli->printed_whole = true;
 	fputs("{\"cmd\":\"client list\",\"clients\":[", stdout);
 	error = catalogue_each(store, query, print_json_row, list, cli->errors);
 	printf("],\"count\":%" PRIu64 "}\n", list->rows);

@@ -49,7 +49,7 @@ static void record(struct cli *cli)
 	struct control *control = NULL;
 	struct store *store;
 
-	fflush(stdout);
+	cli_print_now(cli);
 	/* Where there is no store any more, none is made. */
 	if (store_open_read(place.state, &store, NULL))
 		return;

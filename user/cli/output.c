@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What a command prints: one JSON document or text for people on stdout; errors and warnings, which
- * main asks for at the end, on stderr, or the errors as the one document.
+ * main asks for at the end, on stderr, or as members of the one document: it waits for them.
  */
 #include "cli/cli.h"
 #include "cli/settings.h"
@@ -28,14 +28,23 @@ static void print_line(struct cli *cli, json_t *object)
 
 void cli_print_json(struct cli *cli, json_t *document)
 {
-	cli->printed_json = document != NULL;
-	cli->printed_warnings = json_object_get(document, "warnings") != NULL;
-	print_line(cli, document);
+	if (document)
+		cli->document = document;
+	else
+		print_line(cli, NULL);
+}
+
+void cli_print_now(struct cli *cli)
+{
+	if (cli->document)
+		cli_print_json_line(cli, cli->document);
+	cli->document = NULL;
+	fflush(stdout);
 }
 
 void cli_print_json_line(struct cli *cli, json_t *object)
 {
-	cli->printed_json = true;
+	cli->printed_lines = true;
 	print_line(cli, object);
 }
 
@@ -211,26 +220,46 @@ int cli_unknown(struct errors *errors, const char *object, const char *what, con
 	return errors_add(errors, NULL, object, hint, "there is no %s `%s`", what, name);
 }
 
-/* As one document where none was printed; else, and for people, on stderr. */
-static void report_errors(struct cli *cli)
+static void report_text(struct cli *cli, bool has_failed)
 {
-	if (cli->json && !cli->printed_json)
-		cli_print_json(cli, errors_to_json(cli->errors));
-	else
+	errors_print_warnings(cli->errors, stderr);
+	if (has_failed)
 		errors_print(cli->errors, stderr);
+}
+
+/* As members of the document, of one of their own, or of a stream's last line. */
+static void report_json(struct cli *cli, bool has_failed)
+{
+	json_t *warnings = errors_warnings_to_json(cli->errors);
+
+	if (!cli->document && (has_failed || (cli->printed_lines && json_array_size(warnings))))
+		cli->document = json_object();
+	if (!json_is_object(cli->document)) { /* an array, or what is no JSON */
+		report_text(cli, has_failed);
+	} else {
+		if (has_failed)
+			json_object_update_new(cli->document, errors_to_json(cli->errors));
+		if (json_array_size(warnings))
+			json_object_set(cli->document, "warnings", warnings);
+	}
+	json_decref(warnings);
+	cli_print_now(cli);
 }
 
 int cli_report(struct cli *cli, int result)
 {
+	bool has_failed;
+
 	if (result < 0 && cli->status != EXIT_USAGE)
 		cli->status = EXIT_FAILED;
 	if (result < 0 && !errors_count(cli->errors))
 		errors_add_code(cli->errors, -result, "xdp-canary", "try again", "failed: %s",
 				strerror(-result));
-	if (!cli->printed_warnings)
-		errors_print_warnings(cli->errors, stderr);
-	if (errors_count(cli->errors) && cli->status != EXIT_DONE)
-		report_errors(cli);
+	has_failed = errors_count(cli->errors) && cli->status != EXIT_DONE;
+	if (cli->json && !cli->printed_whole)
+		report_json(cli, has_failed);
+	else
+		report_text(cli, has_failed);
 	if ((fflush(stdout) || ferror(stdout)) && cli->status == EXIT_DONE) {
 		fprintf(stderr, "stdout: cannot write the result: %s\n", strerror(errno));
 		cli->status = EXIT_FAILED;
@@ -241,6 +270,7 @@ int cli_report(struct cli *cli, int result)
 void cli_release(struct cli *cli)
 {
 	settings_release(cli);
+	json_decref(cli->document);
 	errors_free(cli->errors);
 	free(cli->words);
 	free(cli->flag_values);

@@ -115,7 +115,9 @@ static void show(struct watch *watch, const struct rollout_view *view)
 
 static void print_once(struct cli *cli, const struct rollout_view *view)
 {
-	if (cli->json)
+	if (cli->json && cli->words_count)
+		cli_print_json(cli, json_incref(view->document));
+	else if (cli->json)
 		cli_print_json_line(cli, json_incref(view->document));
 	else if (!cli->quiet)
 		rollout_tree_print(cli, view, stdout);
