@@ -249,6 +249,18 @@ class Damping(CheckedTest):
         wait_for(lambda: "b1" in self.serving(), 5, self.box.daemon_log)
         self.assertIn("is no longer held down", self.box.daemon_log())
 
+    def test_a_backend_that_is_held_down_for_flapping_is_shown_down_whatever_its_checks_find(self):
+        self.start(health_check=self.QUICK, affinity={"drain": "5s"})
+        self.flap("b1", 6)  # its server answers again
+        wait_for(lambda: self.listed()["b1"]["flapping"], 10, self.box.daemon_log)
+        for _ in range(5):
+            self.assertEqual(("down", False, True), tuple(self.listed()["b1"][key]
+                                                          for key in ("health", "serving", "flapping")))
+            time.sleep(.1)
+        self.assertIn("flapping", self.box.run("backend", "list").stdout)
+        wait_for(lambda: not self.listed()["b1"]["flapping"], 20, self.box.daemon_log)
+        self.assertEqual("up", self.listed()["b1"]["health"])
+
     def test_who_flaps_is_held_down_by_the_next_daemon_too(self):
         self.start(health_check=self.QUICK)
         self.flap("b1", 6)

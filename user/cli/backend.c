@@ -69,8 +69,8 @@ static void add_backend(struct lister *lister, const struct service *service,
 					address_format(&backend->address, address), "weight",
 					backend->weight, "wish",
 					wish_name(wish ? wish->wish : WISH_UP), "health",
-					!check || check->up ? "up" : "down", "serving", serves,
-					"flapping", check && check->flapping, "next_hop",
+					!check || check_passes(check) ? "up" : "down", "serving",
+					serves, "flapping", check && check->flapping, "next_hop",
 					next_hop_of(lister, service, backend), "idle_seconds",
 					"since", json_time(since)));
 }
