@@ -518,7 +518,8 @@ static void an_engine_that_is_freed_leaves_nothing_behind(void **state)
 	box->engine = engine;
 	probe_box_run(box, 20);
 	assert_int_equal(heard.count, 0);
-	assert_int_equal(probe_box_descriptors(), before);
+	/* The box's own engine may meanwhile have closed connections of the test before. */
+	assert_in_range(probe_box_descriptors(), 0, before);
 }
 
 #define TEST(name) cmocka_unit_test(name)
