@@ -345,6 +345,41 @@ static void a_client_with_several_metrics_is_touched_once(void **state)
 	control_close(control);
 }
 
+/* At a small share it was control's, at a greater one the canary touched it. */
+static void a_client_of_both_cohorts_is_touched_in_each_and_first_is_the_earliest(void **state)
+{
+	static const struct {
+		const char *cohort;
+		uint64_t time_ns;
+	} sights[] = {{"stable", 50}, {"canary", 90}, {"canary", 70}, {"canary", 80}};
+	struct drive_box *drive = *state;
+	struct control *control = writer(drive);
+	struct rollout_client *clients;
+	struct prefix prefix;
+	size_t count;
+
+	assert_int_equal(prefix_parse("198.51.100.7", &prefix), 0);
+	for (size_t i = 0; i < 4; i++) {
+		struct rollout_client client = {.client = member_of(&prefix),
+						.metric = "quit",
+						.time_ns = sights[i].time_ns};
+
+		strcpy(client.cohort, sights[i].cohort);
+		assert_int_equal(store_note_rollout_client(control->store, "api", 1, &client,
+							   drive->box.errors),
+				 0);
+	}
+	assert_int_equal(store_rollout_clients(control->store, "api", 1, NULL, NULL, &clients,
+					       &count, drive->box.errors),
+			 0);
+	assert_int_equal(count, 2);
+	assert_string_equal(clients[0].cohort, "stable");
+	assert_string_equal(clients[1].cohort, "canary");
+	assert_int_equal(clients[1].time_ns, 70);
+	free(clients);
+	control_close(control);
+}
+
 static void what_is_refused_leaves_the_store_as_it_was(void **state)
 {
 	struct drive_box *drive = *state;
@@ -443,6 +478,7 @@ int main(void)
 		TEST(a_rollback_latches_ends_and_says_whom_it_touched),
 		TEST(whom_failing_requests_touched_is_not_known),
 		TEST(a_client_with_several_metrics_is_touched_once),
+		TEST(a_client_of_both_cohorts_is_touched_in_each_and_first_is_the_earliest),
 		TEST(what_is_refused_leaves_the_store_as_it_was),
 		TEST(a_closed_rollout_is_history),
 		TEST(writers_that_die_at_any_moment_repeat_no_step),

@@ -98,7 +98,8 @@ int store_note_rollout_client(struct store *store, const char *service, uint64_t
 	client_key_of(&client->client, key);
 	return sql_change(store, NULL,
 			  "INSERT INTO rollout_clients VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
-			  " ON CONFLICT (service, id, client, metric) DO NOTHING",
+			  " ON CONFLICT (service, id, client, cohort, metric)"
+			  " DO UPDATE SET time_ns = min(time_ns, excluded.time_ns)",
 			  VALUES(TEXT(service), NUMBER(id), BLOB(key, sizeof(key)),
 				 TEXT(client->metric), TEXT(client->cohort),
 				 NUMBER(client->time_ns)),
@@ -139,7 +140,7 @@ int store_rollout_clients(struct store *store, const char *service, uint64_t id,
 	if (has_tables(store))
 		error = list_read(store, &rollout_client_rows,
 				  "SELECT client, metric, cohort, time_ns" THESE_CLIENTS
-				  " ORDER BY time_ns, client, metric",
+				  " ORDER BY time_ns, client, cohort, metric",
 				  VALUES(TEXT(service), NUMBER(id), TEXT(cohort), TEXT(metric)),
 				  &list, count, errors);
 	*out = list;

@@ -102,7 +102,7 @@ int store_add_rollout_counts(struct store *store, const char *service, uint64_t 
 int store_rollout_counts(struct store *store, const char *service, uint64_t id,
 			 struct rollout_count **out, size_t *count, struct errors *errors);
 
-/* ---- clients: the first event of each metric in the rollout ---- */
+/* ---- clients: the first event of each metric in each cohort, in the rollout ---- */
 
 struct rollout_client {
 	struct member client;
@@ -110,7 +110,7 @@ struct rollout_client {
 	uint64_t time_ns;
 };
 
-/* Keeps the first one of a client and metric. */
+/* Keeps the first time of a client, cohort and metric. */
 int store_note_rollout_client(struct store *store, const char *service, uint64_t id,
 			      const struct rollout_client *client, struct errors *errors);
 /* By time. @cohort, @metric: NULL: all. */

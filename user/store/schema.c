@@ -214,7 +214,7 @@ static const char make_rollouts[] =
 	"	metric TEXT NOT NULL,"
 	"	cohort TEXT NOT NULL,"
 	"	time_ns INTEGER NOT NULL,"
-	"	PRIMARY KEY (service, id, client, metric)"
+	"	PRIMARY KEY (service, id, client, cohort, metric)"
 	") STRICT, WITHOUT ROWID;"
 	"CREATE TABLE feedback ("
 	"	number INTEGER PRIMARY KEY AUTOINCREMENT,"
