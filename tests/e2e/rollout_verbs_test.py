@@ -258,6 +258,16 @@ class Verbs(RolloutTest):
         fcntl.flock(lock, fcntl.LOCK_EX)
         return lock
 
+    def test_who_killed_it_is_known_though_another_had_the_lock_for_a_moment(self):
+        self.begin(daemon=False)
+        lock = self.holding_the_lock()
+        kill = self.box.start("kill", "api", "--by", "bob", "--reason", "boom")
+        self.assertIn("every client goes to control", kill.stdout.readline())
+        lock.close()
+        self.assertEqual(0, kill.wait())
+        entry = self.box("-j", "audit", "api").json["entries"][-1]
+        self.assertEqual(({"killed": True}, "bob", "boom"), (entry["after"], entry["by"], entry["reason"]))
+
     def test_a_kill_that_nobody_could_record_counts_at_once_and_the_next_writer_records_it(self):
         self.succeeded()
         lock = self.holding_the_lock()

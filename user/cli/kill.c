@@ -2,12 +2,14 @@
 /*
  * kill: one store to a pinned map, and every client of the service is at control. Nothing else is
  * needed for that: no lock, no store, no daemon. Only after it, and after it was printed, is it
- * tried to record it at once; if that fails, the next writer does.
+ * tried to record it, with who did it and why; if that fails, the next writer does, who cannot know.
  */
 #include "cli/cli.h"
 
 #include <errno.h>
 #include <string.h>
+
+#define RECORD_WAIT_MS 250 /* the daemon has the lock for less */
 
 static const char *name_of(const struct datapath *datapath, uint32_t slot)
 {
@@ -54,7 +56,7 @@ static void record(struct cli *cli)
 	if (store_open_read(place.state, &store, NULL))
 		return;
 	store_close(store);
-	place.wait_ms = 0;
+	place.wait_ms = RECORD_WAIT_MS;
 	actor.kills = name;
 	if (control_open_write(&place, &actor, NULL, &control))
 		return;
