@@ -22,6 +22,7 @@ static struct lab *make_box(bool tracked)
 	struct limits limits = {
 		.services = 64, .vips = 256, .backends = 4096, .tracked_clients = 4 * FOLLOWED};
 	struct lab *lab = lab_open(lab_secret, limits);
+	uint64_t jiffies = 0;
 	uint32_t track;
 
 	for (track = 0; track < 2; track++) {
@@ -36,8 +37,10 @@ static struct lab *make_box(bool tracked)
 			exit(2);
 	}
 	lab_publish(lab);
+	if (tracked && datapath_jiffies(lab->datapath, &jiffies, NULL))
+		exit(2);
 	for (track = 0; track < 2 && tracked; track++)
-		track_begin_window(lab->datapath, track, 0, 0);
+		track_begin_window(lab->datapath, track, 1, 0, jiffies);
 	return lab;
 }
 
