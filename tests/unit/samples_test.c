@@ -14,6 +14,7 @@
 
 /* In this order in the file. */
 enum { METRIC_RATE, METRIC_LOW, METRIC_COMMAND, METRIC_PAIR };
+#define QUERIES 4 /* that Prometheus is asked: a pair has two */
 
 static const char rollout[] =
 	"    settle: 0s\n"
@@ -288,7 +289,10 @@ static void what_is_stopped_in_the_middle_is_not_heard_of(void **state)
 	samples_give(&samples->watched, time_now_ns());
 	assert_int_equal(samples->watched.followed.judge.state.metrics[METRIC_COMMAND].last,
 			 JUDGE_SAMPLE_NONE);
-	assert_true(probe_box_descriptors() <= before + 3);
+	/* What was answered meanwhile leaves a connection that is kept; the command has to end. */
+	for (int i = 0; i < 500 && probe_box_descriptors() > before + QUERIES; i++)
+		probe_box_run(samples->box->probe, 10);
+	assert_in_range(probe_box_descriptors(), 0, before + QUERIES);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
