@@ -272,8 +272,8 @@ class Tidying(TransitionTest):
         self.assertEqual(self.shown_view(), shown)  # it is still open
         time.sleep(2)
         self.look_again()
-        wait_for(lambda: self.shown_view() != shown, 4, self.box.daemon_log)
-        wait_for(lambda: (b1,) not in self.backend_numbers(), 4)
+        wait_for(lambda: self.shown_view() != shown, 8, self.box.daemon_log)
+        wait_for(lambda: (b1,) not in self.backend_numbers(), 8)
         shown = self.shown_view()
         for _ in range(3):
             self.look_again()
@@ -318,7 +318,7 @@ class Tidying(TransitionTest):
         client = self.lab.clients(1)[0]
         self.box.run("client", "pin", "shop", client, "canary", "--for", "1h")
         self.assertEqual(self.value("in_transition"), 1)
-        wait_for(lambda: not self.value("in_transition"), 3)
+        wait_for(lambda: not self.value("in_transition"), 8)
         self.assertEqual(self.value("era_total"), 1)
 
 
@@ -331,7 +331,7 @@ class NextHops(TransitionTest):
         self.check_stayed(connections)
         self.lab.run("b1", ["sysctl", "-qw", "net.ipv4.conf.eth0.arp_notify=1"])
         self.lab.run("b1", ["ip", "link", "set", "eth0", "address", MAC])
-        wait_for(lambda: self.mac_of("b1") == MAC, 3, self.box.daemon_log)
+        wait_for(lambda: self.mac_of("b1") == MAC, 5, self.box.daemon_log)
         self.check_stayed(connections)
         new = self.connections()
         self.assertEqual(set(new.values()), {"b2"})
